@@ -1,0 +1,1 @@
+"""What a level, a volume and a network are: numpy at the border, no DICOM, no web."""

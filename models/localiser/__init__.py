@@ -1,0 +1,1 @@
+"""Finds vertebral bodies, outlines them and names them, or says why not."""

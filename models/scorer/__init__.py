@@ -1,0 +1,1 @@
+"""Scores each vertebra: edema, fracture, acuity, etiology, signs and mimics."""

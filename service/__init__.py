@@ -1,0 +1,1 @@
+"""How a study gets in and a report gets out."""

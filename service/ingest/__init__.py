@@ -1,0 +1,1 @@
+"""From DICOM bytes to volumes in patient space: inventory, roles, stacks, selection."""

@@ -1,0 +1,1 @@
+"""How weights are made. The service never imports this package."""

@@ -1,0 +1,1 @@
+"""The synthetic spine: anatomy, disease, MR physics, and whole DICOM studies made of them."""
