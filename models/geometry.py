@@ -141,7 +141,8 @@ def to_lps(affine: Affine, indices: ArrayLike) -> NDArray[np.float64]:
 
 def to_index(affine: Affine, points_lps_mm: ArrayLike) -> NDArray[np.float64]:
     """Map (…, 3) LPS mm to (…, 3) fractional indices (slice, row, column)."""
-    return to_lps(np.linalg.inv(affine), points_lps_mm)
+    inverse: Affine = np.asarray(np.linalg.inv(affine), dtype=np.float64)
+    return to_lps(inverse, points_lps_mm)
 
 
 def sagittal_order(affine: Affine) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:

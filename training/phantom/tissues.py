@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from models.geometry import Affine
 
+EDEMA_FREE_WATER = 40
+"""Marrow with at least this much free water counts as edema in every truth."""
+
 
 class Tissue(IntEnum):
     """Tissue of a fine voxel. Water and fat are mixed by `TissueGrid.fat_percent`."""
@@ -57,7 +60,8 @@ class TissueGrid:
         fat_percent: uint8 0..100: fat signal fraction of the voxel (0 outside marrow, muscle, fat
             and other fatty tissue).
         free_water: uint8 0..255. In MARROW: edema, 0 none to 255 as bright as edema gets; in
-            NUCLEUS: hydration; elsewhere 0.
+            NUCLEUS: hydration. In METASTASIS_LYTIC it only marks edema-like signal for the
+            truth: that tissue's signal does not depend on it. Elsewhere 0.
         structure: uint8 `models.localiser.classes.Structure` truth.
         body: uint8; 0 or the index (1, 2, … cranial to caudal, S1 last) of the vertebral body.
         affine: Index to LPS mm.
@@ -87,7 +91,8 @@ class LevelTruth:
         fracture: Shape: "none", "wedge", "biconcave", "crush" (an OF1 fracture has "none").
         stage: "none", "acute", "subacute", "unhealed_cleft", "healed", "refractured", "cemented".
         height_loss_percent: Largest loss of the three heights against intact.
-        edema_fraction: Part of the body's volume with marrow edema (free_water above 64).
+        edema_fraction: Part of the body's volume with marrow edema (free_water of at least
+            EDEMA_FREE_WATER).
         etiology: "none", "benign" or "pathological".
         signs: Sign code (B1..B12, G1..G8) to whether it was drawn.
         mimics: Names of mimics drawn at this level: "modic_1", "modic_2", "modic_3",
