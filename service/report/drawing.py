@@ -1,0 +1,274 @@
+"""What a picture of a study shows: native sagittal slices, outlines and edema in picture pixels.
+
+Every picture is one slice as it was acquired, resampled in its own plane only. The patient's front
+is on the left and the head is up, whatever way the stack was stored. Nothing is painted here: the
+HTML lays vector lines over these slices, the key images burn them in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from models.findings import Localisation, Scores, StudyVolumes
+from models.geometry import Affine, spacing_of, to_index, to_lps
+from models.volume import FLUID_SENSITIVE, Role, Volume, in_sagittal_order
+from service.report.contours import trace
+
+OVERVIEW_HEIGHT_PX: Final = 900
+OVERVIEW_MARGINS_MM: Final = (52.0, 62.0, 24.0, 24.0)
+"""Room around the bodies' centres: in front (names stand there), behind, above, below."""
+
+CROP_MM: Final = 72.0
+WINDOW_PERCENTILES: Final = (1.0, 99.0)
+WINDOW_REACH_MM: Final = 32.0
+"""Signal this far around the bodies' centres sets the window: bodies, discs and canal count,
+bright fat under the skin does not."""
+HALF_BODY_MM: Final = 17.0
+"""Half the depth of a body; places the name of a body whose mask misses the slice."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A slice in its own plane, resampled to square pixels.
+
+    Attributes:
+        role: What the series is.
+        slice_index: Index of the slice in sagittal order; slices run to the patient's left.
+        slice_count: Slices of the volume.
+        affine: Index (sagittal order) to LPS mm.
+        corner: (row, column) index at the picture's top left corner.
+        px_per_index: Pixels per (row, column) step.
+        grey: (height, width) uint8.
+    """
+
+    role: Role
+    slice_index: int
+    slice_count: int
+    affine: Affine
+    corner: tuple[float, float]
+    px_per_index: tuple[float, float]
+    grey: NDArray[np.uint8]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return self.grey.shape[1], self.grey.shape[0]
+
+    def project(self, points_lps_mm: ArrayLike) -> NDArray[np.float64]:
+        """Map (…, 3) LPS mm, along the slice axis, to (…, 2) picture pixels (x, y)."""
+        row_column = to_index(self.affine, points_lps_mm)[..., 1:]
+        row_column_px = (row_column + 0.5 - np.array(self.corner)) * np.array(self.px_per_index)
+        return np.asarray(row_column_px[..., ::-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A body in a picture.
+
+    Attributes:
+        index: The vertebra's index.
+        lines: (n, 2) closed lines in pixels (x, y); empty when the slice misses the body.
+        name_at: (x, y) where its name ends, just in front of it.
+    """
+
+    index: int
+    lines: tuple[NDArray[np.float64], ...]
+    name_at: tuple[float, float]
+
+
+class StudyViews:
+    """Pictures of one study."""
+
+    def __init__(
+        self, volumes: StudyVolumes, localisation: Localisation, scores: Scores | None
+    ) -> None:
+        self._volumes = {
+            Role(role): in_sagittal_order(volume) for role, volume in volumes.by_role.items()
+        }
+        self._volumes.setdefault(volumes.reference.role, in_sagittal_order(volumes.reference))
+        self._reference = self._volumes[volumes.reference.role]
+        self._labels = _on_grid(localisation.labels, localisation.affine)
+        edema = scores.edema_map if scores else None
+        self._edema = None if edema is None else _on_grid(edema, localisation.affine)
+        self._vertebrae = {vertebra.index: vertebra for vertebra in localisation.vertebrae}
+        self._windows: dict[Role, tuple[float, float]] = {}
+
+    @cached_property
+    def roles(self) -> tuple[Role, ...]:
+        """What is shown, side by side: fluid-sensitive, T1, T2; at least the reference."""
+        fluid = next((role for role in FLUID_SENSITIVE if role in self._volumes), None)
+        wanted = [fluid, Role.T1, Role.T2]
+        shown = tuple(role for role in wanted if role is not None and role in self._volumes)
+        return shown or (self._reference.role,)
+
+    @property
+    def has_heat(self) -> bool:
+        """Whether there is an edema map to lay over the reference series."""
+        return self._edema is not None and self._reference.role in self.roles
+
+    def overview(self, role: Role) -> View:
+        """The slice of `role` nearest to the median of the bodies' centres."""
+        volume = self._volumes[role]
+        centres = self._centres(volume)
+        spacing = volume.spacing
+        pitch = np.array([spacing.row_mm, spacing.column_mm])
+        front, behind, above, below = OVERVIEW_MARGINS_MM
+        low = centres[:, 1:].min(axis=0) - np.array([above, front]) / pitch
+        high = centres[:, 1:].max(axis=0) + np.array([below, behind]) / pitch
+        low = np.maximum(low, 0.0)
+        high = np.minimum(high, np.array(volume.shape[1:], dtype=np.float64))
+        height_mm = float((high - low)[0] * pitch[0])
+        scale = min(5.0, OVERVIEW_HEIGHT_PX / height_mm)
+        return _view(volume, self._middle(volume), (low, high), scale, self._window(role))
+
+    def crop(self, role: Role, index: int, px_per_mm: float) -> View:
+        """A body in the slice of `role` that shows it best: most edema, else its centre."""
+        volume = self._volumes[role]
+        row_column = to_index(volume.affine, self._best_point(index))
+        pitch = np.array([volume.spacing.row_mm, volume.spacing.column_mm])
+        half = CROP_MM / 2 / pitch
+        centre = row_column[1:] + 0.5
+        cut = (centre - half, centre + half)
+        slice_index = _clipped(float(row_column[0]), volume)
+        return _view(volume, slice_index, cut, px_per_mm, self._window(role))
+
+    def outlines(self, view: View, indices: Iterable[int]) -> tuple[Outline, ...]:
+        """Outline the vertebrae of these indices in a view."""
+        return tuple(self._outline(view, index) for index in indices)
+
+    def heat(self, view: View) -> NDArray[np.float32] | None:
+        """Edema probability in the pixels of a view of the reference series, else None."""
+        if self._edema is None or view.role is not self._reference.role:
+            return None
+        plane = self._edema.array[view.slice_index]
+        scale_rows, scale_columns = view.px_per_index
+        return _resampled(plane, view.corner, (scale_rows, scale_columns), view.size)
+
+    def _middle(self, volume: Volume) -> int:
+        return _clipped(float(np.median(self._centres(volume)[:, 0])), volume)
+
+    def _window(self, role: Role) -> tuple[float, float]:
+        """One window per series, so that crops of different levels can be compared."""
+        if role not in self._windows:
+            volume = self._volumes[role]
+            plane = volume.array[self._middle(volume)]
+            reach = WINDOW_REACH_MM / np.array([volume.spacing.row_mm, volume.spacing.column_mm])
+            near = np.zeros(plane.shape, dtype=bool)
+            for centre in self._centres(volume)[:, 1:]:
+                low = np.maximum(np.round(centre - reach), 0).astype(int)
+                high = np.maximum(np.round(centre + reach), 0).astype(int)
+                near[low[0] : high[0] + 1, low[1] : high[1] + 1] = True
+            pixels = plane[near] if near.any() else plane
+            low_signal, high_signal = np.percentile(pixels, WINDOW_PERCENTILES)
+            self._windows[role] = (float(low_signal), float(high_signal))
+        return self._windows[role]
+
+    def _centres(self, volume: Volume) -> NDArray[np.float64]:
+        if not self._vertebrae:
+            return (np.array(volume.shape, dtype=np.float64)[None] - 1) / 2
+        centroids = np.stack([v.centroid_lps_mm for v in self._vertebrae.values()])
+        return to_index(volume.affine, centroids)
+
+    def _best_point(self, index: int) -> NDArray[np.float64]:
+        centroid = self._vertebrae[index].centroid_lps_mm
+        if self._edema is None:
+            return centroid
+        per_slice = np.where(self._labels.array == index, self._edema.array, 0).sum(axis=(1, 2))
+        if not per_slice.any():
+            return centroid
+        place = to_index(self._labels.affine, centroid)
+        place[0] = float(np.argmax(per_slice))
+        return to_lps(self._labels.affine, place)
+
+    def _outline(self, view: View, index: int) -> Outline:
+        centroid = self._vertebrae[index].centroid_lps_mm
+        # The label slice that lies under this body in the view: the two grids may be oblique to
+        # each other, so it is looked up at the body and not once for the picture.
+        place = to_index(view.affine, centroid)
+        place[0] = view.slice_index
+        label_slice = round(float(to_index(self._labels.affine, to_lps(view.affine, place))[0]))
+        lines: tuple[NDArray[np.float64], ...] = ()
+        if 0 <= label_slice < self._labels.shape[0]:
+            lines = tuple(
+                view.project(
+                    to_lps(self._labels.affine, np.insert(line, 0, float(label_slice), axis=1))
+                )
+                for line in trace(self._labels.array[label_slice] == index)
+            )
+        x, y = view.project(centroid).tolist()
+        if lines:
+            front = min(float(line[:, 0].min()) for line in lines)
+        else:
+            front = x - HALF_BODY_MM * view.px_per_index[1] / spacing_of(view.affine).column_mm
+        return Outline(index, lines, (front, y))
+
+
+def png(image: Image.Image) -> bytes:
+    """Encode a picture; no metadata, so equal pictures give equal bytes."""
+    stream = BytesIO()
+    image.save(stream, format="PNG", compress_level=2)
+    return stream.getvalue()
+
+
+def _on_grid(array: NDArray[Any], affine: Affine) -> Volume:
+    return in_sagittal_order(Volume(array.astype(np.float32), affine, Role.OTHER))
+
+
+def _clipped(slice_position: float, volume: Volume) -> int:
+    return int(np.clip(round(slice_position), 0, volume.shape[0] - 1))
+
+
+def _view(
+    volume: Volume,
+    slice_index: int,
+    cut: tuple[NDArray[np.float64], NDArray[np.float64]],
+    px_per_mm: float,
+    window: tuple[float, float],
+) -> View:
+    """Cut (row, column) indices, low and high corner, out of a slice; `window` is in signal."""
+    low, high = cut
+    px_per_index = (volume.spacing.row_mm * px_per_mm, volume.spacing.column_mm * px_per_mm)
+    height, width = (
+        max(1, round(float(span) * scale))
+        for span, scale in zip(high - low, px_per_index, strict=True)
+    )
+    corner = (float(low[0]), float(low[1]))
+    pixels = _resampled(volume.array[slice_index], corner, px_per_index, (width, height))
+    return View(
+        role=volume.role,
+        slice_index=slice_index,
+        slice_count=volume.shape[0],
+        affine=volume.affine,
+        corner=corner,
+        px_per_index=px_per_index,
+        grey=_windowed(pixels, window),
+    )
+
+
+def _resampled(
+    plane: NDArray[np.float32],
+    corner: tuple[float, float],
+    px_per_index: tuple[float, float],
+    size: tuple[int, int],
+) -> NDArray[np.float32]:
+    """Resample (rows, columns) to `size` (width, height), zero outside the slice."""
+    (row, column), (row_scale, column_scale) = corner, px_per_index
+    coefficients = (1 / column_scale, 0.0, column, 0.0, 1 / row_scale, row)
+    turned = Image.fromarray(np.ascontiguousarray(plane)).transform(
+        size, Image.Transform.AFFINE, coefficients, Image.Resampling.BICUBIC
+    )
+    return np.asarray(turned, dtype=np.float32)
+
+
+def _windowed(pixels: NDArray[np.float32], window: tuple[float, float]) -> NDArray[np.uint8]:
+    low, high = window
+    scaled = np.clip((pixels - low) / max(high - low, 1e-6), 0, 1)
+    return np.asarray(scaled * 255 + 0.5).astype(np.uint8)

@@ -1,0 +1,204 @@
+"""The report as one HTML file that needs nothing else: no script, no request, pictures inside.
+
+Slices are PNG, outlines and names are vector lines over them, and two switches hide either the
+marks or the edema map, so that a reader sees the bare image first when they want to.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+from PIL import Image
+
+from service.report.account import account_section, provenance_footer
+from service.report.cards import card, summary_table
+from service.report.document import LevelReport, StudyReport
+from service.report.drawing import Outline, StudyViews, View, png
+from service.report.headline import (
+    FINDING_TONES,
+    RESEARCH_STATEMENT,
+    ROLE_NAMES,
+    TONE_NAMES,
+    Tone,
+    headline,
+    level_title,
+    picture_score,
+    score_meaning,
+    tone_of,
+)
+from service.report.key_images import heat_rgba, levels_by_index
+from service.report.markup import Markup, element, join
+from service.report.result import StudyResult
+
+CROP_PX_PER_MM: Final = 4.0
+NAME_GAP_PX: Final = 7
+
+
+def to_html(result: StudyResult) -> str:
+    """Write a study's page; also for a study that could not be read, which then says why."""
+    report = result.report
+    style = _style()
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=content_security_policy()),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="referrer", content="no-referrer"),
+        element("title", "Vertebral acuity report"),
+        # The style sheet is ours and is hashed in the policy as it stands.
+        element("style", Markup(style)),
+    )
+    switches = join(
+        *(
+            element("input", type="checkbox", class_="switch", id=name, checked="")
+            for name in ("show-marks", "show-heat")
+        )
+    )
+    main = element("main", _headline(report), *_findings(result), account_section(report))
+    body = element("body", switches, _header(report), main, provenance_footer(report))
+    page: str = join(Markup("<!doctype html>\n"), element("html", head, body, lang="en"))
+    return f"{page}\n"
+
+
+@cache
+def content_security_policy() -> str:
+    """Give the policy under which the page works; a server may send it as a header as well."""
+    digest = base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode()
+    return (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; "
+        "form-action 'none'"
+    )
+
+
+@cache
+def _style() -> str:
+    return files("service.report").joinpath("templates", "report.css").read_text("utf-8")
+
+
+def _header(report: StudyReport) -> Markup:
+    return element(
+        "header",
+        element("h1", "Vertebral acuity report"),
+        element("span", report.status, class_="status"),
+        element("span", "Study ", report.study.study_instance_uid or "unknown", class_="uid"),
+        element("p", RESEARCH_STATEMENT, class_="statement"),
+    )
+
+
+def _headline(report: StudyReport) -> Markup:
+    items = (
+        element("li", _swatch(tone) if tone else None, element("span", sentence))
+        for tone, sentence in headline(report)
+    )
+    return element("section", element("ul", *items), class_="headline panel")
+
+
+def _findings(result: StudyResult) -> Iterator[Markup]:
+    volumes, localisation = result.ingested.volumes, result.localisation
+    levels = levels_by_index(result)
+    if volumes is None or localisation is None:
+        return
+    views = StudyViews(volumes, localisation, result.scores)
+    table = summary_table(result.report) if levels else None
+    yield element("section", _pictures(views, levels), table, class_="reading")
+    cards = {index: card(level, _crops(views, index, level)) for index, level in levels.items()}
+    found = {index for index, level in levels.items() if tone_of(level) in FINDING_TONES}
+    for heading, chosen in (
+        ("Levels with a finding", [cards[index] for index in levels if index in found]),
+        ("Other levels", [cards[index] for index in levels if index not in found]),
+    ):
+        if chosen:
+            yield element("h2", heading)
+            yield element("section", *chosen, class_="cards")
+
+
+def _pictures(views: StudyViews, levels: dict[int, LevelReport]) -> Markup:
+    figures = []
+    for role in views.roles:
+        view = views.overview(role)
+        caption = (
+            element("b", ROLE_NAMES[role]),
+            f", slice {view.slice_index + 1} of {view.slice_count} from the right. ",
+            score_meaning(levels.values(), role),
+        )
+        figures.append(_figure(views, view, levels, caption))
+    switches = element(
+        "div",
+        element("h2", "Mid-sagittal"),
+        element("label", "Outlines and names", for_="show-marks"),
+        element("label", "Edema map", for_="show-heat") if views.has_heat else None,
+        element("span", "Click a body for its findings.", class_="hint") if levels else None,
+        class_="switches",
+    )
+    pictures = element("div", *figures, class_="pictures")
+    return element("div", switches, pictures, class_="overview")
+
+
+def _crops(views: StudyViews, index: int, level: LevelReport) -> Markup:
+    figures = []
+    for role in views.roles:
+        view = views.crop(role, index, CROP_PX_PER_MM)
+        caption = (ROLE_NAMES[role], f", slice {view.slice_index + 1}")
+        figures.append(_figure(views, view, {index: level}, caption, named=False))
+    return element("div", *figures, class_="crops")
+
+
+def _figure(
+    views: StudyViews,
+    view: View,
+    levels: dict[int, LevelReport],
+    caption: tuple[str | None, ...],
+    *,
+    named: bool = True,
+) -> Markup:
+    # Slice, edema map and lines share one coordinate system, so that no layout can part them.
+    width, height = view.size
+    layers = [_layer(Image.fromarray(view.grey))]
+    heat = views.heat(view)
+    if heat is not None and heat.any():
+        layers.append(_layer(Image.fromarray(heat_rgba(heat)), class_="heat"))
+    outlines = views.outlines(view, levels)
+    marks = (_mark(outline, levels[outline.index], view, named=named) for outline in outlines)
+    picture = element(
+        "svg",
+        element("title", f"{ROLE_NAMES[view.role]}, sagittal slice {view.slice_index + 1}"),
+        *layers,
+        element("g", *marks, class_="marks"),
+        class_="picture",
+        viewBox=f"0 0 {width} {height}",
+        width=width,
+        height=height,
+    )
+    return element("figure", picture, element("figcaption", *caption))
+
+
+def _layer(image: Image.Image, class_: str | None = None) -> Markup:
+    source = f"data:image/png;base64,{base64.b64encode(png(image)).decode()}"
+    width, height = image.size
+    return element("image", href=source, width=width, height=height, class_=class_)
+
+
+def _mark(outline: Outline, level: LevelReport, view: View, *, named: bool) -> Markup:
+    tone = tone_of(level)
+    title = f"{level_title(level)}: {TONE_NAMES[tone].lower()}"
+    lines = (
+        "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in line.tolist()) + "Z" for line in outline.lines
+    )
+    shape = element("path", d="".join(lines))
+    if not named:
+        return element("g", shape, class_=tone)
+    x, y = outline.name_at
+    score = picture_score(level, view.role) if tone in FINDING_TONES else None
+    text = f"{level_title(level)}  {score}" if score else level_title(level)
+    name = element("text", text, x=f"{x - NAME_GAP_PX:.1f}", y=f"{y:.1f}")
+    target = f"#level-{level.label_value}"
+    return element("a", element("title", title), shape, name, href=target, class_=tone)
+
+
+def _swatch(tone: Tone) -> Markup:
+    return element("span", class_=f"swatch {tone}")

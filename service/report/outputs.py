@@ -1,0 +1,106 @@
+"""Write what was asked for into a folder, each file whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import ClassVar
+from uuid import uuid4
+
+from models.errors import AcuityError
+from service.report.html import to_html
+from service.report.json_writer import to_json
+from service.report.key_images import key_images
+from service.report.nifti import edema_nifti, vertebrae_nifti
+from service.report.result import StudyResult
+
+
+class Format(StrEnum):
+    """What can be written, by the name it has on the command line."""
+
+    JSON = "json"
+    HTML = "html"
+    PNG = "png"
+    NII = "nii"
+
+
+class UnsupportedFormatError(AcuityError):
+    """A format that this version does not write."""
+
+    code = "unsupported_format"
+    exit_code: ClassVar[int] = 2
+
+    def __init__(self, unknown: Collection[str]) -> None:
+        asked = ", ".join(sorted(unknown))
+        super().__init__(f"cannot write {asked}; supported formats: {', '.join(Format)}")
+
+
+def parse_formats(text: str) -> frozenset[Format]:
+    """Read a comma-separated list of formats.
+
+    Raises:
+        UnsupportedFormatError: One of them is not supported, or none was named.
+    """
+    names = {name.strip().lower() for name in text.split(",") if name.strip()}
+    unknown = names - set(Format)
+    if unknown or not names:
+        raise UnsupportedFormatError(unknown or {"nothing"})
+    return frozenset(map(Format, names))
+
+
+def write_outputs(
+    result: StudyResult, directory: Path, formats: Collection[Format] = tuple(Format)
+) -> list[Path]:
+    """Write a study's outputs, replacing those of an earlier run.
+
+    Args:
+        result: What to write.
+        directory: Made when missing.
+        formats: What to write. Pictures and volumes are left out where there is nothing to show.
+
+    Returns:
+        The files written, in a fixed order.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    if Format.PNG in formats:
+        # A second run may find fewer levels; a key image of the first must not outlive it.
+        for stale in directory.glob("key-*.png"):
+            stale.unlink()
+    written = []
+    for name, data in _files(result, formats):
+        write_atomically(directory / name, data)
+        written.append(directory / name)
+    return written
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write beside the target, flush to disk, rename over it; leave nothing on failure."""
+    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
+    try:
+        with part.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _files(result: StudyResult, formats: Collection[Format]) -> Iterator[tuple[str, bytes]]:
+    if Format.JSON in formats:
+        yield "report.json", to_json(result.report)
+    if Format.HTML in formats:
+        yield "report.html", to_html(result).encode()
+    if Format.PNG in formats:
+        for image in key_images(result):
+            yield f"key-{image.number}.png", image.png
+    if Format.NII in formats and result.localisation is not None:
+        yield "vertebrae.nii.gz", vertebrae_nifti(result.localisation)
+        edema = edema_nifti(result.scores, result.localisation) if result.scores else None
+        if edema is not None:
+            yield "edema.nii.gz", edema

@@ -1,0 +1,83 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from service.report.outputs import (
+    Format,
+    UnsupportedFormatError,
+    parse_formats,
+    write_atomically,
+    write_outputs,
+)
+from tests.unit.report import made
+
+
+def test_files_have_the_names_of_the_contract(tmp_path: Path) -> None:
+    written = write_outputs(made.result(), tmp_path / "new" / "out")
+    assert [path.name for path in written] == [
+        "report.json",
+        "report.html",
+        "key-1.png",
+        "key-2.png",
+        "key-3.png",
+        "vertebrae.nii.gz",
+        "edema.nii.gz",
+    ]
+    assert sorted(path.name for path in (tmp_path / "new" / "out").iterdir()) == sorted(
+        path.name for path in written
+    )
+
+
+def test_only_what_was_asked_for_is_written(tmp_path: Path) -> None:
+    written = write_outputs(made.result(), tmp_path, {Format.JSON})
+    assert [path.name for path in written] == ["report.json"]
+
+
+def test_unusable_study_leaves_its_report(tmp_path: Path) -> None:
+    written = write_outputs(made.unusable_result(), tmp_path)
+    assert [path.name for path in written] == ["report.json", "report.html"]
+
+
+def test_second_run_leaves_no_key_image_of_the_first(tmp_path: Path) -> None:
+    write_outputs(made.result(), tmp_path, {Format.PNG})
+    (tmp_path / "key-9.png").write_bytes(b"of an earlier run")
+    write_outputs(made.result(), tmp_path, {Format.PNG})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "key-1.png", "key-2.png", "key-3.png",
+    ]  # fmt: skip
+
+
+def test_same_study_same_bytes(tmp_path: Path) -> None:
+    first = write_outputs(made.result(), tmp_path / "first")
+    second = write_outputs(made.result(), tmp_path / "second")
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_formats_are_parsed() -> None:
+    assert parse_formats("json, HTML,nii") == {Format.JSON, Format.HTML, Format.NII}
+
+
+@pytest.mark.parametrize("text", ["sr", "json,seg", "fhir,pdf", "", " , "])
+def test_format_that_cannot_be_written_names_those_that_can(text: str) -> None:
+    with pytest.raises(
+        UnsupportedFormatError, match=re.escape("supported formats: json, html, png, nii")
+    ) as caught:
+        parse_formats(text)
+    assert caught.value.exit_code == 2
+
+
+def test_failed_write_keeps_the_old_file_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "report.json"
+    write_atomically(target, b"old")
+
+    def fail(_descriptor: int) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
