@@ -128,7 +128,8 @@ def plane_of(normal: ArrayLike) -> Plane:
     """Name the plane of a stack by its unit normal (LPS)."""
     cosines = np.abs(np.asarray(normal, dtype=np.float64))
     axis = int(np.argmax(cosines))
-    if cosines[axis] < np.cos(np.radians(PLANE_LIMIT_DEGREES)):
+    # Direction cosines come as decimal strings, so a stack set to exactly 30 degrees may miss it.
+    if cosines[axis] < np.cos(np.radians(PLANE_LIMIT_DEGREES)) - 1e-6:
         return Plane.OBLIQUE
     return (Plane.SAGITTAL, Plane.CORONAL, Plane.AXIAL)[axis]
 

@@ -101,6 +101,28 @@ class FrameRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class PixelLayout:
+    """Where an instance's pixels lie in its file and how a stored value is packed.
+
+    Attributes:
+        offset: Of the value of Pixel Data in the file at `InstanceRecord.path`, in bytes.
+        length: Of that value, in bytes; of an encapsulated one up to its end of sequence.
+        encapsulated: Whether it is a sequence of compressed fragments.
+        little_endian: Byte order of native pixels.
+        bits_stored, high_bit: PS3.5 8.1.1.
+        signed: Pixel Representation is two's complement.
+    """
+
+    offset: int
+    length: int
+    encapsulated: bool
+    little_endian: bool
+    bits_stored: int
+    high_bit: int
+    signed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceRecord:
     """One DICOM instance, header only.
 
@@ -112,6 +134,7 @@ class InstanceRecord:
         body_part: Body Part Examined as stated, upper case, "" when absent; never trusted alone.
         lossy: Lossy Image Compression happened.
         instance_number: Instance Number; only used to say that slices may be missing.
+        layout: Where the pixels lie; None only in records that no file stands behind.
     """
 
     path: Path
@@ -136,6 +159,7 @@ class InstanceRecord:
     series_number: int | None = None
     instance_number: int | None = None
     lossy: bool = False
+    layout: PixelLayout | None = None
 
 
 @dataclass(frozen=True, slots=True)
