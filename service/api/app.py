@@ -1,0 +1,62 @@
+"""The application: routes, guards and jobs put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from service.api import jobs as job_routes
+from service.api import pages, problems, studies, system
+from service.api.access import BrowserGuard, Gate
+from service.api.headers import SecurityHeaders
+from service.api.metrics import Metrics, RequestMetrics
+from service.jobs.job import Jobs
+from service.settings import Settings
+
+
+def create_app(settings: Settings, jobs: Jobs) -> FastAPI:
+    """Build the application around jobs; they start and stop with it.
+
+    Args:
+        settings: Of this installation.
+        jobs: Where studies go and reports come from.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        jobs.start()
+        try:
+            yield
+        finally:
+            jobs.close()
+
+    app = FastAPI(
+        title="vertebral-acuity",
+        version=version("vertebral-acuity"),
+        description="Spine MRI in, per-level findings out. Research software, no medical device.",
+        lifespan=lifespan,
+        # Their pages load scripts from elsewhere; the document itself is at /openapi.json.
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.settings = settings
+    app.state.jobs = jobs
+    app.state.gate = Gate(key.get_secret_value() for key in settings.api_keys)
+    app.state.metrics = Metrics(jobs)
+    for router in (
+        studies.router,
+        job_routes.router,
+        system.public,
+        system.router,
+        pages.router,
+    ):
+        app.include_router(router)
+    problems.install(app)
+    # Outermost last: a request that is turned away is counted and gets the headers, too.
+    app.add_middleware(BrowserGuard, gate=app.state.gate)
+    app.add_middleware(RequestMetrics, metrics=app.state.metrics)
+    app.add_middleware(SecurityHeaders)
+    return app

@@ -1,0 +1,200 @@
+"""Routes: studies in, reports out."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import anyio
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Path as PathParameter
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse, JSONResponse
+
+from models.anatomy import LEVELS
+from service.api.access import require_access
+from service.api.headers import REPORT_POLICY
+from service.api.negotiation import choose
+from service.api.problems import RESPONSES, ProblemError
+from service.api.schemas import Accepted, StudyList, accepted, document, links_of
+from service.api.uploads import receive_upload
+from service.jobs.job import Job, Jobs, JobState
+from service.report.document import LevelReport, StudyReport
+
+UID_PATTERN: Final = r"^[0-9]+(\.[0-9]+)*$"
+"""Shape of a UID (PS3.5 9.1), lenient about leading zeros, which archives do hold."""
+
+JSON_TYPE: Final = "application/json"
+HTML_TYPE: Final = "text/html"
+REPORT_TYPES: Final = (JSON_TYPE, HTML_TYPE)
+
+POLL_S: Final = 0.05
+"""How often a waiting request looks at its job: far below what reading a study takes."""
+
+StudyUid = Annotated[str, PathParameter(pattern=UID_PATTERN, max_length=64)]
+
+_UPLOAD_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "files": {"type": "array", "items": {"type": "string", "format": "binary"}}
+                    },
+                }
+            },
+            "application/zip": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+
+router = APIRouter(
+    prefix="/v1/studies",
+    tags=["studies"],
+    dependencies=[Depends(require_access)],
+    responses=RESPONSES,
+)
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=Accepted,
+    openapi_extra=_UPLOAD_BODY,
+    responses={200: {"model": StudyReport, "description": "The report, with ?wait="}},
+)
+async def submit_study(
+    request: Request,
+    wait: Annotated[float | None, Query(ge=0, description="Seconds to wait for the report")] = None,
+) -> Response:
+    """Hand in one study: its files as multipart/form-data, or one zip archive."""
+    jobs: Jobs = request.app.state.jobs
+    settings = request.app.state.settings
+    if wait is not None and wait > settings.max_wait_s:
+        raise ProblemError(
+            422, "validation_failed", f"`wait` may be at most {settings.max_wait_s:g} seconds."
+        )
+    choose(request.headers.get("accept"), REPORT_TYPES)
+    job = await _take_over(request, jobs, settings.max_upload_mb << 20)
+    if wait is not None:
+        job = await _await_final(jobs, job, wait)
+        if job.state.final:
+            return _answer(jobs, job, request)
+    return JSONResponse(
+        accepted(job).model_dump(mode="json"),
+        status_code=202,
+        headers={"Location": links_of(job)["job"]},
+    )
+
+
+@router.get("", response_model=StudyList)
+async def list_studies(request: Request) -> StudyList:
+    """Every study handed in, newest first."""
+    jobs: Jobs = request.app.state.jobs
+    return StudyList(studies=tuple(document(job) for job in jobs.listing()))
+
+
+@router.get("/{study_uid}/report", response_model=StudyReport)
+async def get_report(request: Request, study_uid: StudyUid) -> Response:
+    """The newest report of a study, as JSON or HTML by Accept."""
+    jobs: Jobs = request.app.state.jobs
+    return report_response(jobs, _job_of(jobs, study_uid), request)
+
+
+@router.get("/{study_uid}/key-images/{number}.png", response_class=FileResponse)
+async def get_key_image(
+    request: Request, study_uid: StudyUid, number: Annotated[int, PathParameter(ge=1, le=999)]
+) -> Response:
+    """A key image; 1 is the overview."""
+    jobs: Jobs = request.app.state.jobs
+    path = jobs.results(_job_of(jobs, study_uid).job_id) / f"key-{number}.png"
+    if not path.is_file():
+        raise ProblemError(404, "key_image_not_found", "The report has no such key image.")
+    return FileResponse(path, media_type="image/png")
+
+
+@router.get("/{study_uid}/levels/{level}", response_model=LevelReport)
+async def get_level(request: Request, study_uid: StudyUid, level: str) -> Response:
+    """What the newest report of a study says of one level."""
+    if level not in LEVELS:
+        raise ProblemError(422, "validation_failed", "The level is not one of C1 to S1.")
+    jobs: Jobs = request.app.state.jobs
+    job = _job_of(jobs, study_uid)
+    content = await run_in_threadpool((jobs.results(job.job_id) / "report.json").read_bytes)
+    for entry in json.loads(content)["levels"]:
+        if entry["level"] == level:
+            return JSONResponse(entry)
+    raise ProblemError(404, "level_not_found", "The report does not speak of this level.")
+
+
+def report_response(jobs: Jobs, job: Job, request: Request) -> Response:
+    """The report of a job that has one, in the form that the client asks for."""
+    folder: Path = jobs.results(job.job_id)
+    if choose(request.headers.get("accept"), REPORT_TYPES) == HTML_TYPE:
+        return FileResponse(
+            folder / "report.html",
+            media_type="text/html; charset=utf-8",
+            headers={"Content-Security-Policy": REPORT_POLICY, "Vary": "Accept"},
+        )
+    return FileResponse(folder / "report.json", media_type=JSON_TYPE, headers={"Vary": "Accept"})
+
+
+def failure_of(job: Job) -> ProblemError:
+    """A failed job as a problem; the cause may be gone when it is sent again."""
+    reason = job.outcome.reason if job.outcome else None
+    code = reason.code if reason else "internal"
+    unavailable = code in {"bundle_missing", "bundle_invalid", "interrupted", "storage"}
+    return ProblemError(
+        503 if unavailable else 500,
+        code,
+        f"{reason.message if reason else 'the study could not be read'}.",
+        members={"links": links_of(job)},
+    )
+
+
+async def _take_over(request: Request, jobs: Jobs, max_bytes: int) -> Job:
+    upload = await run_in_threadpool(jobs.new_upload)
+    taken = False
+    try:
+        await receive_upload(request, upload, max_bytes)
+        job = await run_in_threadpool(jobs.submit, upload)
+        taken = True
+    except OSError as error:
+        raise ProblemError(507, "storage", "The study could not be stored.") from error
+    finally:
+        if not taken:
+            jobs.discard_upload(upload)
+    return job
+
+
+async def _await_final(jobs: Jobs, job: Job, seconds: float) -> Job:
+    deadline = time.monotonic() + seconds
+    while not job.state.final and time.monotonic() < deadline:
+        await anyio.sleep(POLL_S)
+        job = jobs.get(job.job_id) or job
+    return job
+
+
+def _answer(jobs: Jobs, job: Job, request: Request) -> Response:
+    if job.state is JobState.SUCCEEDED:
+        return report_response(jobs, job, request)
+    if job.state is JobState.FAILED:
+        raise failure_of(job)
+    reason = job.outcome.reason if job.outcome else None
+    raise ProblemError(
+        422,
+        reason.code if reason else "no_usable_series",
+        reason.message if reason else "No series of the study could be used.",
+        members={"links": links_of(job)},
+    )
+
+
+def _job_of(jobs: Jobs, study_uid: str) -> Job:
+    job = jobs.newest_of(study_uid)
+    if job is None:
+        raise ProblemError(404, "study_not_found", "There is no report of this study.")
+    return job

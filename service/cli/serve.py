@@ -1,0 +1,87 @@
+"""`acuity serve`: the REST interface and its page."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+if TYPE_CHECKING:
+    import socket
+
+    from service.settings import Settings
+
+GRACE_S: Final = 5
+"""Seconds that open requests get when the service is told to stop."""
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to bind; 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to bind, 0 for a free one; 8000.")] = None,
+) -> None:
+    """Serve the REST interface and the page at /.
+
+    Other machines are served only when ACUITY_API_KEYS holds at least one key.
+    """
+    # Bound before the slow imports: a port that is taken is said at once.
+    from service.api.access import OpenHostError, is_loopback  # noqa: PLC0415
+    from service.cli.configuration import load_settings  # noqa: PLC0415
+
+    settings = load_settings(host=host, port=port)
+    if not settings.api_keys and not is_loopback(settings.host):
+        raise OpenHostError("set ACUITY_API_KEYS to serve other machines than this one")
+    with _bound(settings) as listener, _work_dir(settings) as work_dir:
+        _run(settings, listener, work_dir)
+
+
+def _run(settings: Settings, listener: socket.socket, work_dir: Path) -> None:
+    import signal  # noqa: PLC0415
+
+    import uvicorn  # noqa: PLC0415
+
+    from service import logs  # noqa: PLC0415
+    from service.api import create_app  # noqa: PLC0415
+    from service.jobs.opening import open_jobs  # noqa: PLC0415
+
+    logs.configure(settings)
+    address, port = listener.getsockname()[:2]
+    shown = f"[{address}]" if ":" in address else address
+    config = uvicorn.Config(
+        create_app(settings, open_jobs(settings, work_dir)),
+        log_config=None,
+        # Paths hold Study Instance UIDs; what is worth knowing is in /metrics.
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    sys.stdout.write(f"http://{shown}:{port}\n")
+    sys.stdout.flush()
+    # uvicorn hands a signal on once it has stopped; the work folder is to be left tidy then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextmanager
+def _bound(settings: Settings) -> Iterator[socket.socket]:
+    import socket  # noqa: PLC0415
+
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.create_server((settings.host, settings.port), family=family) as listener:
+        yield listener
+
+
+@contextmanager
+def _work_dir(settings: Settings) -> Iterator[Path]:
+    if settings.work_dir is not None:
+        settings.work_dir.mkdir(parents=True, exist_ok=True)
+        yield settings.work_dir.resolve()
+        return
+    from tempfile import TemporaryDirectory  # noqa: PLC0415
+
+    with TemporaryDirectory(prefix="acuity-") as folder:
+        yield Path(folder)

@@ -1,0 +1,176 @@
+"""What a job is, and the one seam through which the service submits and reads jobs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from models.errors import AcuityError
+
+
+class JobState(StrEnum):
+    """Where a job stands. `refused` means read to the end, and nothing in it could be reported."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+    @property
+    def final(self) -> bool:
+        """Whether the job will not change any more by itself."""
+        return self in {JobState.SUCCEEDED, JobState.REFUSED, JobState.FAILED}
+
+    @property
+    def reported(self) -> bool:
+        """Whether a report lies in the job's result folder."""
+        return self in {JobState.SUCCEEDED, JobState.REFUSED}
+
+
+class JobReason(BaseModel):
+    """Why a job was refused or failed; `code` is stable, `message` holds no patient data."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    code: str
+    message: str
+
+
+class CallSummary(BaseModel):
+    """What the list of studies says of a report: levels seen, and names of those with findings.
+
+    Attributes:
+        levels: How many vertebrae the report has.
+        edema: Levels with marrow edema, cranial to caudal; a body without a name is "Body 101".
+        unhealed: Levels with an unhealed fracture.
+        healed: Levels with a healed fracture.
+        pathological: Levels whose etiology is called pathological.
+        abstentions: Codes of what was withheld, each once.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    levels: int
+    edema: tuple[str, ...] = ()
+    unhealed: tuple[str, ...] = ()
+    healed: tuple[str, ...] = ()
+    pathological: tuple[str, ...] = ()
+    abstentions: tuple[str, ...] = ()
+
+
+class Outcome(BaseModel):
+    """How one run of the pipeline ended.
+
+    Attributes:
+        state: A final state.
+        reason: Set unless the job succeeded.
+        study_instance_uid: Of the study that was read; "" when no DICOM was found.
+        summary: Of the report, when there is one.
+        stages_ms: Milliseconds spent per stage.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    state: JobState
+    reason: JobReason | None = None
+    study_instance_uid: str = ""
+    summary: CallSummary | None = None
+    stages_ms: dict[str, float] = {}
+
+    @classmethod
+    def failed(cls, code: str, message: str) -> Outcome:
+        """A run that gave no report."""
+        return cls(state=JobState.FAILED, reason=JobReason(code=code, message=message))
+
+
+class Job(BaseModel):
+    """One study handed in: the record that is kept beside its results.
+
+    Attributes:
+        job_id: Derived from the content and from what reads it; see `service.jobs.content`.
+        received_at, started_at, finished_at: UTC.
+        files: How many files were handed in (members of an archive count).
+        stage: The pipeline stage a running job is in.
+        outcome: Set when the job is final.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    job_id: str
+    state: JobState
+    received_at: datetime
+    files: int
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    stage: str | None = None
+    outcome: Outcome | None = None
+
+    @property
+    def study_instance_uid(self) -> str:
+        """Study Instance UID, "" until it is known."""
+        return self.outcome.study_instance_uid if self.outcome else ""
+
+
+class Readiness(BaseModel):
+    """Whether work can be done now: named checks, each true or false."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    checks: dict[str, bool]
+
+    @property
+    def ready(self) -> bool:
+        """Whether every check holds."""
+        return all(self.checks.values())
+
+
+class QueueFullError(AcuityError):
+    """No room for another study now; try again later."""
+
+    code = "queue_full"
+
+
+class Jobs(Protocol):
+    """The seam: everything the API asks of the work behind it. All methods are thread-safe."""
+
+    def start(self) -> None:
+        """Begin to work; returns at once."""
+
+    def close(self) -> None:
+        """Stop work and free what it holds; a running job becomes failed."""
+
+    def new_upload(self) -> Path:
+        """Make an empty folder for a request body, on the disk that `submit` takes it from."""
+
+    def discard_upload(self, upload: Path) -> None:
+        """Remove an upload folder that will not be submitted; one that is gone is fine."""
+
+    def submit(self, upload: Path) -> Job:
+        """Take over an upload folder (of files, or of one zip archive) and queue its study.
+
+        The same content gives the same job; one that failed is tried again.
+
+        Raises:
+            QueueFullError: The bounded queue is full; the upload is still the caller's.
+            InvalidArchiveError: The archive cannot be read.
+        """
+
+    def get(self, job_id: str) -> Job | None:
+        """The job, or None when there is none."""
+
+    def newest_of(self, study_instance_uid: str) -> Job | None:
+        """The job with the newest report of a study, or None."""
+
+    def listing(self) -> tuple[Job, ...]:
+        """Every job, newest first."""
+
+    def results(self, job_id: str) -> Path:
+        """Folder with the files of a report."""
+
+    def readiness(self) -> Readiness:
+        """Whether a study sent now would be worked on."""

@@ -1,0 +1,192 @@
+"""The service's side of the inference worker: start it, feed it, time it, replace it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+import structlog
+
+from service.jobs.job import JobReason, Outcome
+from service.jobs.worker import Message, Request
+from service.settings import Settings
+
+log = structlog.get_logger()
+
+START_TIMEOUT_S: Final = 120.0
+"""Longest time to open the bundles; it takes about a second, more on a loaded machine."""
+
+COMMAND: Final = (sys.executable, "-P", "-m", "service.jobs.worker")
+"""How the worker is started; -P keeps the folder we stand in out of its imports."""
+
+_LEAVE_TIMEOUT_S: Final = 5.0
+
+
+class Runner(Protocol):
+    """Something that runs one study at a time. `run` is called from one thread only."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the bundles are open."""
+
+    def start(self) -> None:
+        """Begin to get ready; returns at once."""
+
+    def run(self, source: Path, results: Path, on_stage: Callable[[str], None]) -> Outcome:
+        """Run a study and leave its results in an empty folder. Never raises for the study."""
+
+    def close(self) -> None:
+        """Stop at once; a run under way returns a failed outcome."""
+
+
+class WorkerProcess:
+    """A `Runner` in a process of its own, replaced when it dies, hangs or cannot start."""
+
+    def __init__(self, settings: Settings, command: Sequence[str] = COMMAND) -> None:
+        self._command = command
+        # API keys stay here: the worker has no use for them.
+        self._settings = settings.model_copy(update={"api_keys": (), "pseudonym_key": None})
+        self._timeout_s = settings.job_timeout_s
+        self._worker: _Worker | None = None
+        self._closed = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether a worker stands with its bundles open."""
+        return self._worker is not None and self._worker.ready
+
+    def start(self) -> None:
+        """Start the worker; it opens its bundles while the caller goes on."""
+        self._worker = _Worker(self._command, self._settings)
+
+    def run(self, source: Path, results: Path, on_stage: Callable[[str], None]) -> Outcome:
+        """Run one study, at most `job_timeout_s` long."""
+        worker = self._standing_worker()
+        if worker is None:
+            return Outcome.failed("interrupted", "the service is stopping")
+        broken = worker.await_ready()
+        if broken is not None:
+            return Outcome.failed(broken.code, broken.message)
+        worker.send(Request(source=source, results=results).model_dump_json())
+        deadline = time.monotonic() + self._timeout_s
+        try:
+            while (message := worker.next_message(deadline)) is not None:
+                if message.outcome is not None:
+                    return message.outcome
+                if message.stage is not None:
+                    on_stage(message.stage)
+        except TimeoutError:
+            worker.end("timeout")
+            return Outcome.failed("timeout", "the study took longer than one study may take")
+        worker.end("worker_died")
+        return Outcome.failed("worker_died", "the inference worker ended unexpectedly")
+
+    def close(self) -> None:
+        """End the worker, whatever it does."""
+        self._closed = True
+        if self._worker is not None:
+            self._worker.kill()
+
+    def _standing_worker(self) -> _Worker | None:
+        # A worker that died or could not open its bundles is started anew for the next study, so
+        # that a repaired bundle needs no restart of the service.
+        if self._closed:
+            return None
+        if self._worker is None or not self._worker.alive:
+            self.start()
+        return self._worker
+
+
+class _Worker:
+    """One worker process and the lines that it sends."""
+
+    def __init__(self, command: Sequence[str], settings: Settings) -> None:
+        self._messages: queue.Queue[Message | None] = queue.Queue()
+        self._ready = threading.Event()
+        self._process = subprocess.Popen(  # noqa: S603  COMMAND, or a test's
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            # A session of its own, so that the decoders it started can be ended with it.
+            start_new_session=True,
+        )
+        self.send(settings.model_dump_json())
+        threading.Thread(target=self._listen, name="worker-messages", daemon=True).start()
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def ready(self) -> bool:
+        return self._ready.is_set() and self.alive
+
+    def await_ready(self) -> JobReason | None:
+        """Wait until the bundles are open, or say why they are not."""
+        if self._ready.is_set():
+            return None
+        try:
+            message = self.next_message(time.monotonic() + START_TIMEOUT_S)
+        except TimeoutError:
+            message = None
+        if message is not None and message.ready:
+            return None
+        self.kill()
+        if message is not None and message.broken is not None:
+            return message.broken
+        return JobReason(code="worker_died", message="the inference worker did not start")
+
+    def next_message(self, deadline: float) -> Message | None:
+        """Wait for a line until `deadline` (monotonic seconds); None when the worker has ended.
+
+        Raises:
+            TimeoutError: Nothing came in time.
+        """
+        try:
+            return self._messages.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty as error:
+            raise TimeoutError from error
+
+    def send(self, line: str) -> None:
+        """Write one line; a worker that has just died says so through its messages."""
+        if self._process.stdin is None:
+            return
+        try:
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            log.warning("worker_unreachable")
+
+    def end(self, code: str) -> None:
+        """Kill it and say why in the log."""
+        log.error("worker_ended", code=code)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the process and what it started."""
+        if self.alive:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(timeout=_LEAVE_TIMEOUT_S)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+    def _listen(self) -> None:
+        with contextlib.suppress(ValueError):  # the pipe was closed by `kill`
+            for line in self._process.stdout or ():
+                message = Message.model_validate_json(line)
+                if message.ready:
+                    self._ready.set()
+                self._messages.put(message)
+        self._messages.put(None)

@@ -1,0 +1,1 @@
+"""The page at `/`: studies handed in, their state, and a way to hand in another."""

@@ -1,0 +1,104 @@
+"""The inference worker from outside: it answers, breaks, hangs, dies, and is replaced."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.jobs.job import JobState, Outcome
+from service.jobs.process import WorkerProcess
+from service.settings import Settings
+
+ANSWERS = """
+import sys, json
+sys.stdin.readline()
+print(json.dumps({"ready": True}), flush=True)
+for line in sys.stdin:
+    request = json.loads(line)
+    print(json.dumps({"stage": "ingest"}), flush=True)
+    if request["source"].endswith("die"): sys.exit(3)
+    if request["source"].endswith("hang"): import time; time.sleep(60)
+    print(json.dumps({"outcome": {"state": "succeeded"}}), flush=True)
+"""
+
+
+@pytest.fixture
+def worker() -> Iterator[WorkerProcess]:
+    runner = WorkerProcess(
+        Settings(job_timeout_s=5.0), command=(sys.executable, "-u", "-c", ANSWERS)
+    )
+    yield runner
+    runner.close()
+
+
+def run(worker: WorkerProcess, source: str) -> tuple[Outcome, list[str]]:
+    stages: list[str] = []
+    return worker.run(Path(source), Path("/results"), stages.append), stages
+
+
+def reason(outcome: Outcome) -> str:
+    assert outcome.state is JobState.FAILED
+    assert outcome.reason is not None
+    return outcome.reason.code
+
+
+def test_answers_and_tells_its_stages(worker: WorkerProcess) -> None:
+    worker.start()
+    outcome, stages = run(worker, "/study")
+    assert outcome.state is JobState.SUCCEEDED
+    assert stages == ["ingest"]
+    assert worker.ready
+
+
+def test_death_fails_the_study_and_not_the_next(worker: WorkerProcess) -> None:
+    assert reason(run(worker, "/die")[0]) == "worker_died"
+    assert not worker.ready
+    assert run(worker, "/study")[0].state is JobState.SUCCEEDED
+
+
+def test_a_hanging_study_is_ended(worker: WorkerProcess) -> None:
+    start = time.monotonic()
+    assert reason(run(worker, "/hang")[0]) == "timeout"
+    assert time.monotonic() - start < 30
+    assert run(worker, "/study")[0].state is JobState.SUCCEEDED
+
+
+def test_closing_ends_a_running_study(worker: WorkerProcess) -> None:
+    outcomes: list[Outcome] = []
+    thread = threading.Thread(target=lambda: outcomes.append(run(worker, "/hang")[0]))
+    thread.start()
+    while not worker.ready:
+        time.sleep(0.02)
+    worker.close()
+    thread.join(20)
+    assert reason(outcomes[0]) == "worker_died"
+    assert reason(run(worker, "/study")[0]) == "interrupted"
+
+
+def test_the_real_worker_says_that_a_bundle_is_missing(tmp_path: Path) -> None:
+    real = WorkerProcess(Settings(localiser_bundle="absent"))
+    try:
+        real.start()
+        outcome = real.run(tmp_path, tmp_path, lambda _stage: None)
+        assert reason(outcome) == "bundle_missing"
+        assert not real.ready
+    finally:
+        real.close()
+
+
+def test_keys_do_not_reach_the_worker() -> None:
+    script = "import sys; sys.stderr.write(sys.stdin.readline()); sys.exit(1)"
+    runner = WorkerProcess(
+        Settings(api_keys=("secret-key",)),  # type: ignore[arg-type]
+        command=(sys.executable, "-c", script),
+    )
+    try:
+        assert b"secret" not in runner._settings.model_dump_json().encode()
+        assert runner._settings.api_keys == ()
+    finally:
+        runner.close()
