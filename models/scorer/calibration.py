@@ -1,0 +1,156 @@
+"""From network output to probability, call and prediction set, all by numbers the bundle carries.
+
+Nothing here is a constant of the code: slopes, thresholds and quantiles are fitted on held-out
+synthetic cases by `training.scorer` and travel in the bundle's metadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import BundleError
+from models.findings import Call, Etiology
+from models.scorer.crops import PRESENCE
+from models.scorer.heads import BINARY_HEADS, HEADS
+
+SECTION: Final = "vertebral_acuity"
+"""Where in a bundle's metadata the numbers of this product lie."""
+
+FAT_CONTRAST: Final = ("t1", "dixon_fat")
+"""Channels without which benign and pathological look alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Platt:
+    """Logistic recalibration of one head: probability = sigmoid(scale * logit + bias)."""
+
+    scale: float
+    bias: float
+
+    def probability(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Calibrated probabilities of logits, same shape."""
+        steepened = self.scale * logits.astype(np.float64) + self.bias
+        return np.asarray(1.0 / (1.0 + np.exp(-np.clip(steepened, -40.0, 40.0))))
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """Two thresholds with what they were worth where they were chosen.
+
+    Attributes:
+        low: Below it the answer is absent.
+        high: From it on the answer is present.
+        sensitivity, specificity: Of `high` and of `low`'s complement on `chosen_on`: the share of
+            positives called present, and of negatives called absent.
+        chosen_on: The set, in words.
+    """
+
+    low: float
+    high: float
+    sensitivity: float
+    specificity: float
+    chosen_on: str
+
+    def call(self, probability: float) -> Call:
+        """Threshold a calibrated probability."""
+        if probability >= self.high:
+            return Call.PRESENT
+        return Call.ABSENT if probability < self.low else Call.INDETERMINATE
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerCalibration:
+    """Everything the bundle says about turning outputs into findings.
+
+    Attributes:
+        platt: By head name.
+        operating_points: "edema", "fracture", "unhealed", "pathological".
+        etiology_quantile: Split-conformal quantile by sequence set ("fat_contrast",
+            "fluid_only"): a class joins the set when 1 - its probability is at most that.
+        map_threshold: Probability from which a voxel of the edema map counts to the extent.
+        reference_heights_mm: Level to its mean (anterior, middle, posterior) height; only ratios
+            between levels are used.
+        bounds: Statistic name to the (low, high) range seen in training.
+    """
+
+    platt: Mapping[str, Platt]
+    operating_points: Mapping[str, OperatingPoint]
+    etiology_quantile: Mapping[str, float]
+    map_threshold: float
+    reference_heights_mm: Mapping[str, tuple[float, float, float]]
+    bounds: Mapping[str, tuple[float, float]]
+
+    def probabilities(self, heads: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
+        """Calibrated probabilities by head name from the network's (level, len(HEADS)) output."""
+        return {
+            name: self.platt[name].probability(heads[:, HEADS.index(name)]) for name in BINARY_HEADS
+        }
+
+    def etiology_set(
+        self, pathological_probability: float, sequence_set: str
+    ) -> tuple[Etiology, ...]:
+        """Split-conformal set of etiologies; never empty."""
+        quantile = self.etiology_quantile[sequence_set]
+        of_class = {
+            Etiology.BENIGN: 1.0 - pathological_probability,
+            Etiology.PATHOLOGICAL: pathological_probability,
+        }
+        members = tuple(name for name, value in of_class.items() if 1.0 - value <= quantile)
+        return members or (max(of_class, key=lambda name: of_class[name]),)
+
+
+def sequence_set(presence: NDArray[np.float32]) -> str:
+    """Which conformal group a level belongs to: "fat_contrast" or "fluid_only"."""
+    there = any(presence[PRESENCE.index(name)] > 0 for name in FAT_CONTRAST)
+    return "fat_contrast" if there else "fluid_only"
+
+
+def read_calibration(metadata: Mapping[str, Any]) -> ScorerCalibration:
+    """Read the scorer's numbers from a bundle's metadata.
+
+    Args:
+        metadata: The whole metadata document.
+
+    Raises:
+        BundleError: Something is missing, or the heads are not those of this code.
+    """
+    try:
+        section = metadata[SECTION]
+        calibration, points = section["calibration"], section["operating_points"]
+        if tuple(calibration["heads"]) != HEADS:
+            raise BundleError("the scorer bundle has other heads than this version reads")
+        return ScorerCalibration(
+            platt={
+                name: Platt(float(pair["scale"]), float(pair["bias"]))
+                for name, pair in calibration["platt"].items()
+            },
+            operating_points={
+                name: OperatingPoint(
+                    low=float(point["low"]),
+                    high=float(point["high"]),
+                    sensitivity=float(point["sensitivity"]),
+                    specificity=float(point["specificity"]),
+                    chosen_on=str(point["chosen_on"]),
+                )
+                for name, point in points.items()
+            },
+            etiology_quantile={
+                name: float(value) for name, value in calibration["etiology_quantile"].items()
+            },
+            map_threshold=float(calibration["map_threshold"]),
+            reference_heights_mm={
+                level: (float(heights[0]), float(heights[1]), float(heights[2]))
+                for level, heights in calibration["reference_heights_mm"].items()
+            },
+            bounds={
+                name: (float(pair[0]), float(pair[1]))
+                for name, pair in calibration["bounds"].items()
+            },
+        )
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise BundleError("the scorer bundle's calibration is incomplete") from error

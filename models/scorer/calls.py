@@ -1,0 +1,137 @@
+"""Rules that turn calibrated probabilities into findings, and say what is missing for them.
+
+Thresholds are the bundle's. What is fixed here is logic: an unhealed fracture needs a fracture and
+edema, etiology is asked only where there is something to explain, and a contradiction between heads
+is told as indeterminate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from models.findings import (
+    Abstention,
+    Acuity,
+    AcuityFinding,
+    Call,
+    Edema,
+    Etiology,
+    EtiologyFinding,
+    Fracture,
+    Shape,
+)
+from models.scorer.calibration import OperatingPoint, ScorerCalibration
+from models.scorer.measurements import HeightLoss, genant_grade
+
+NO_FLUID: Final = tuple(
+    Abstention(
+        "no_fluid_sensitive_series",
+        scope,
+        "No STIR, fat-suppressed T2 or Dixon water series: marrow edema cannot be judged.",
+    )
+    for scope in ("edema", "acuity", "etiology")
+)
+"""What is withheld without a fluid-sensitive series."""
+
+T1_MISSING: Final = Abstention(
+    "t1_missing",
+    "etiology",
+    "Neither T1 nor a Dixon fat image: benign and pathological marrow look alike without them.",
+)
+"""Said of a study whose etiology calls are limited."""
+
+SACRUM_NOT_SCORED: Final = Abstention(
+    "sacrum_not_scored", "S1", "The sacrum is located for numbering; it is not scored."
+)
+"""Said where S1 is among the levels."""
+
+LIMIT_T1_MISSING: Final = "t1_missing"
+
+
+def call_edema(
+    probability: float, extent_fraction: float, point: OperatingPoint, limits: tuple[str, ...]
+) -> Edema:
+    """Edema finding; an absent edema has no extent."""
+    call = point.call(probability)
+    extent = 0.0 if call is Call.ABSENT else extent_fraction
+    return Edema(probability, call, extent, limits)
+
+
+def call_fracture(
+    probability: float,
+    shapes: Mapping[Shape, float],
+    loss: HeightLoss | None,
+    point: OperatingPoint,
+) -> Fracture:
+    """Fracture finding.
+
+    Args:
+        probability: Calibrated; an edematous fracture without deformity (OF1) counts.
+        shapes: Score of each shape; only their order matters.
+        loss: Measured against the neighbours, None where it could not be.
+        point: Thresholds.
+
+    Returns:
+        Grade and shape are those of no deformity unless the fracture is called present.
+    """
+    call = point.call(probability)
+    percent = None if loss is None else round(loss.percent, 1)
+    if call is not Call.PRESENT:
+        return Fracture(probability, call, percent, None if percent is None else 0, Shape.NONE)
+    shape = max(shapes, key=lambda name: shapes[name])
+    return Fracture(
+        probability, call, percent, None if percent is None else genant_grade(percent), shape
+    )
+
+
+def call_acuity(
+    probability_unhealed: float, edema: Edema, fracture: Fracture, point: OperatingPoint
+) -> AcuityFinding:
+    """Unhealed, healed, no fracture, or indeterminate where the answers do not agree."""
+    unhealed = point.call(probability_unhealed)
+    return AcuityFinding(_acuity(unhealed, edema.call, fracture.call), probability_unhealed)
+
+
+def _acuity(unhealed: Call, edema: Call, fracture: Call) -> Acuity:
+    if fracture is Call.ABSENT:
+        return Acuity.INDETERMINATE if unhealed is Call.PRESENT else Acuity.NO_FRACTURE
+    if unhealed is Call.PRESENT and edema is not Call.ABSENT:
+        return Acuity.UNHEALED
+    if fracture is Call.PRESENT and unhealed is Call.ABSENT:
+        return Acuity.HEALED
+    return Acuity.INDETERMINATE
+
+
+def call_etiology(
+    probability: float,
+    sequence_set: str,
+    calibration: ScorerCalibration,
+    limits: tuple[str, ...],
+    *,
+    applicable: bool,
+) -> EtiologyFinding:
+    """Benign or pathological where there is something to explain.
+
+    Args:
+        probability: Calibrated probability of a pathological cause.
+        sequence_set: Conformal group of the level.
+        calibration: Of the bundle.
+        limits: Codes that bound the answer.
+        applicable: Whether a fracture or edema is called present.
+
+    Returns:
+        A call only where the conformal set holds one etiology and the threshold agrees.
+    """
+    if not applicable:
+        return EtiologyFinding(Etiology.NOT_APPLICABLE, None, (), limits)
+    members = calibration.etiology_set(probability, sequence_set)
+    call = calibration.operating_points["pathological"].call(probability)
+    answer = {
+        Call.PRESENT: Etiology.PATHOLOGICAL,
+        Call.ABSENT: Etiology.BENIGN,
+        Call.INDETERMINATE: Etiology.INDETERMINATE,
+    }[call]
+    if members != (answer,):
+        answer = Etiology.INDETERMINATE
+    return EtiologyFinding(answer, probability, members, limits)

@@ -1,0 +1,72 @@
+"""Whether a level looks like what the network was trained on: plain statistics inside their range.
+
+A modest test on purpose: it finds a wrong contrast, an inverted image, noise or an empty field. It
+does not find a disease that was never drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.scorer.crops import CHANNELS, PRESENCE
+
+OWN_BODY: Final = 0.9
+"""Share of a crop voxel inside the body from which it counts as the body's."""
+
+FLUID_ROLES: Final = PRESENCE[:3]
+
+
+def distribution_statistics(
+    crop: NDArray[np.float32], presence: NDArray[np.float32]
+) -> dict[str, float]:
+    """Statistics of one level, by "role.statistic".
+
+    Args:
+        crop: (channel, slice, row, column).
+        presence: (len(PRESENCE),).
+
+    Returns:
+        For every series present: median and spread (10 to 90 %) inside the body, median and 90 %
+        outside all bodies, and roughness (median difference of neighbouring pixels); empty
+        when the body has no voxel.
+    """
+    own, outside = crop[-2] > OWN_BODY, crop[-1] < 1.0 - OWN_BODY
+    if own.sum() < 20:
+        return {}
+    statistics: dict[str, float] = {}
+    for channel, role in present_roles(presence).items():
+        image = crop[CHANNELS.index(channel)]
+        low, middle, high = np.percentile(image[own], (10, 50, 90))
+        step = np.abs(np.diff(image, axis=2))[own[:, :, 1:] & own[:, :, :-1]]
+        statistics |= {
+            f"{role}.median": float(middle),
+            f"{role}.spread": float(high - low),
+            f"{role}.outside_median": float(np.median(image[outside])),
+            f"{role}.outside_p90": float(np.percentile(image[outside], 90)),
+            f"{role}.roughness": float(np.median(step)) if step.size else 0.0,
+        }
+    return statistics
+
+
+def present_roles(presence: NDArray[np.float32]) -> dict[str, str]:
+    """Channel name to the role that fills it, for the channels that are there."""
+    there = [name for name, flag in zip(PRESENCE, presence, strict=True) if flag > 0]
+    roles = {name: name for name in there if name in CHANNELS}
+    for role in FLUID_ROLES:
+        if role in there:
+            roles["fluid"] = role
+    return roles
+
+
+def within(statistics: Mapping[str, float], bounds: Mapping[str, tuple[float, float]]) -> bool:
+    """Whether every statistic lies in its range; one without a range is out of it."""
+    if not statistics:
+        return False
+    return all(
+        name in bounds and bounds[name][0] <= value <= bounds[name][1]
+        for name, value in statistics.items()
+    )

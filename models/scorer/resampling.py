@@ -1,0 +1,163 @@
+"""Trilinear interpolation in patient space with numpy alone.
+
+Serving has neither scipy nor torch. A crop whose slices are parallel to the series' slices (nearly
+always) blends slices first and then gathers the same in-plane neighbours for all of them: 2 ms a
+crop instead of 30.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.geometry import Affine, spacing_of
+
+PARALLEL_TOLERANCE: Final = 0.15
+"""Largest drift over the wanted grid, in source voxels, at which slices still count as parallel."""
+
+
+def pooled(
+    array: NDArray[np.float32], affine: Affine, pitch_mm: tuple[float, float, float]
+) -> tuple[NDArray[np.float32], Affine]:
+    """Average neighbouring voxels until the pitch is near, never above, the one wanted.
+
+    Args:
+        array: (slice, row, column).
+        affine: Index to LPS mm.
+        pitch_mm: Pitch wanted on each array axis.
+
+    Returns:
+        The averaged array and its affine; the same objects where nothing is to be averaged.
+    """
+    own = spacing_of(affine).mm
+    factors = [
+        max(1, min(int(wanted / have + 0.1), size))
+        for wanted, have, size in zip(pitch_mm, own, array.shape, strict=True)
+    ]
+    if factors == [1, 1, 1]:
+        return array, affine
+    whole = [size // factor for size, factor in zip(array.shape, factors, strict=True)]
+    for axis, (size, factor) in enumerate(zip(whole, factors, strict=True)):
+        if factor > 1:
+            part = np.moveaxis(array, axis, 0)[: size * factor]
+            total = part[::factor].astype(np.float32)
+            for offset in range(1, factor):
+                total += part[offset::factor]
+            array = np.moveaxis(total / np.float32(factor), 0, axis)
+    change = np.diag([*map(float, factors), 1.0])
+    change[:3, 3] = [(factor - 1) / 2 for factor in factors]
+    return np.ascontiguousarray(array), affine @ change
+
+
+def sample_points(
+    array: NDArray[np.float32], index: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Trilinear values at fractional indices.
+
+    Args:
+        array: (slice, row, column).
+        index: (n, 3) fractional indices.
+
+    Returns:
+        (n,) values, those outside taken at the nearest border; (n,) whether a point lies inside
+        (half a voxel beyond the outermost centres included).
+    """
+    shape = np.array(array.shape)
+    inside = np.all((index >= -0.5) & (index <= shape - 0.5), axis=1)
+    held = np.clip(index, 0.0, shape - 1.0)
+    low = np.minimum(held.astype(np.int64), np.maximum(shape - 2, 0))
+    part = (held - low).astype(np.float32)
+    high = np.minimum(low + 1, shape - 1)
+    flat = np.ascontiguousarray(array).reshape(-1)
+    value = np.zeros(len(index), dtype=np.float32)
+    for corner in range(8):
+        sides = [(corner >> axis) & 1 for axis in range(3)]
+        where = [(high if side else low)[:, axis] for axis, side in enumerate(sides)]
+        weight = np.ones(len(index), dtype=np.float32)
+        for axis, side in enumerate(sides):
+            weight *= part[:, axis] if side else 1.0 - part[:, axis]
+        value += weight * flat[(where[0] * shape[1] + where[1]) * shape[2] + where[2]]
+    return value, inside
+
+
+def resample(
+    array: NDArray[np.float32], affine: Affine, grid: Affine, shape: tuple[int, int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Interpolate an array on another grid.
+
+    Args:
+        array: (slice, row, column).
+        affine: Of `array`.
+        grid: Affine of the wanted grid.
+        shape: Of the wanted grid.
+
+    Returns:
+        Values, and whether each voxel lies inside `array`; both of `shape`.
+    """
+    mapping = np.linalg.inv(affine) @ grid
+    # Parallel: moving in plane keeps the source slice, moving by a slice keeps the place in plane.
+    drift = max(
+        abs(mapping[0, 1]) * shape[1],
+        abs(mapping[0, 2]) * shape[2],
+        float(np.abs(mapping[1:3, 0]).max()) * shape[0],
+    )
+    if drift <= PARALLEL_TOLERANCE:
+        return _resample_parallel(array, mapping, shape)
+    indices = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
+    points = indices.reshape(-1, 3) @ mapping[:3, :3].T + mapping[:3, 3]
+    value, inside = sample_points(array, points)
+    return value.reshape(shape), inside.reshape(shape)
+
+
+def _resample_parallel(
+    array: NDArray[np.float32], mapping: NDArray[np.float64], shape: tuple[int, int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    middle = (np.array(shape) - 1) / 2.0
+    slices, slices_inside, slice_low, slice_part = _line(
+        mapping[0, 0] * np.arange(shape[0])
+        + mapping[0, 1] * middle[1]
+        + mapping[0, 2] * middle[2]
+        + mapping[0, 3],
+        array.shape[0],
+    )
+    rows, columns = np.meshgrid(np.arange(shape[1]), np.arange(shape[2]), indexing="ij")
+    axes = []
+    inside = slices_inside[:, None, None]
+    for axis in (1, 2):
+        place = (
+            mapping[axis, 0] * middle[0]
+            + mapping[axis, 1] * rows.ravel()
+            + mapping[axis, 2] * columns.ravel()
+            + mapping[axis, 3]
+        )
+        high, within, low, part = _line(place, array.shape[axis])
+        axes.append((low, high, part))
+        inside = inside & within.reshape(1, shape[1], shape[2])
+    box = tuple(slice(int(low.min()), int(high.max()) + 1) for low, high, _ in axes)
+    block = array[:, box[0], box[1]]
+    blend = (
+        block[slice_low] * (1.0 - slice_part)[:, None, None]
+        + block[slices] * slice_part[:, None, None]
+    )
+    width = block.shape[2]
+    flat = blend.reshape(shape[0], -1)
+    (row_low, row_high, row_part), (col_low, col_high, col_part) = axes
+    row_low, row_high = row_low - box[0].start, row_high - box[0].start
+    col_low, col_high = col_low - box[1].start, col_high - box[1].start
+    value = flat[:, row_low * width + col_low] * ((1 - row_part) * (1 - col_part))
+    value += flat[:, row_low * width + col_high] * ((1 - row_part) * col_part)
+    value += flat[:, row_high * width + col_low] * (row_part * (1 - col_part))
+    value += flat[:, row_high * width + col_high] * (row_part * col_part)
+    return value.reshape(shape).astype(np.float32, copy=False), np.broadcast_to(inside, shape)
+
+
+def _line(
+    place: NDArray[np.float64], size: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64], NDArray[np.float32]]:
+    """Upper neighbour, inside, lower neighbour and weight of the upper one along an axis."""
+    inside = (place >= -0.5) & (place <= size - 0.5)
+    held = np.clip(place, 0.0, size - 1.0)
+    low = np.minimum(held.astype(np.int64), max(size - 2, 0))
+    return np.minimum(low + 1, size - 1), inside, low, (held - low).astype(np.float32)

@@ -1,0 +1,108 @@
+import pytest
+
+from models.findings import Acuity, Call, Edema, Etiology, Fracture, Shape
+from models.scorer.calibration import OperatingPoint, Platt, ScorerCalibration
+from models.scorer.calls import call_acuity, call_edema, call_etiology, call_fracture
+from models.scorer.heads import BINARY_HEADS
+from models.scorer.measurements import HeightLoss
+
+POINT = OperatingPoint(0.3, 0.7, 0.9, 0.9, "toy")
+CALIBRATION = ScorerCalibration(
+    platt={name: Platt(1.0, 0.0) for name in BINARY_HEADS},
+    operating_points=dict.fromkeys(("edema", "fracture", "unhealed", "pathological"), POINT),
+    etiology_quantile={"fat_contrast": 0.4, "fluid_only": 0.8},
+    map_threshold=0.5,
+    reference_heights_mm={},
+    bounds={},
+)
+SHAPES = {Shape.NONE: 0.0, Shape.WEDGE: 2.0, Shape.BICONCAVE: 1.0, Shape.CRUSH: -1.0}
+
+
+def edema(call: Call) -> Edema:
+    return Edema(0.5, call, 0.2)
+
+
+def fracture(call: Call) -> Fracture:
+    return Fracture(0.5, call, 10.0, 0, Shape.NONE)
+
+
+@pytest.mark.parametrize(
+    ("probability", "call"),
+    [
+        (0.29, Call.ABSENT),
+        (0.3, Call.INDETERMINATE),
+        (0.69, Call.INDETERMINATE),
+        (0.7, Call.PRESENT),
+    ],
+)
+def test_thresholds(probability: float, call: Call) -> None:
+    assert POINT.call(probability) is call
+
+
+def test_absent_edema_has_no_extent() -> None:
+    assert call_edema(0.1, 0.4, POINT, ()).extent_fraction == 0.0
+    assert call_edema(0.9, 0.4, POINT, ("x",)).extent_fraction == 0.4
+    assert call_edema(0.9, 0.4, POINT, ("x",)).limited_by == ("x",)
+
+
+def test_grade_and_shape_need_a_fracture() -> None:
+    loss = HeightLoss(30.0, 10.0, -4.0)
+    present = call_fracture(0.9, SHAPES, loss, POINT)
+    assert (present.genant_grade, present.shape, present.height_loss_percent) == (
+        2,
+        Shape.WEDGE,
+        30.0,
+    )
+    absent = call_fracture(0.1, SHAPES, loss, POINT)
+    assert (absent.genant_grade, absent.shape, absent.height_loss_percent) == (0, Shape.NONE, 30.0)
+    unmeasured = call_fracture(0.9, SHAPES, None, POINT)
+    assert unmeasured.genant_grade is None
+    assert unmeasured.height_loss_percent is None
+
+
+@pytest.mark.parametrize(
+    ("unhealed", "wet", "broken", "call"),
+    [
+        (0.9, Call.PRESENT, Call.PRESENT, Acuity.UNHEALED),
+        (0.9, Call.PRESENT, Call.INDETERMINATE, Acuity.UNHEALED),
+        (0.9, Call.ABSENT, Call.PRESENT, Acuity.INDETERMINATE),
+        (0.9, Call.PRESENT, Call.ABSENT, Acuity.INDETERMINATE),
+        (0.1, Call.ABSENT, Call.PRESENT, Acuity.HEALED),
+        (0.1, Call.PRESENT, Call.ABSENT, Acuity.NO_FRACTURE),
+        (0.5, Call.PRESENT, Call.PRESENT, Acuity.INDETERMINATE),
+        (0.1, Call.ABSENT, Call.INDETERMINATE, Acuity.INDETERMINATE),
+    ],
+)
+def test_acuity_needs_agreeing_answers(
+    unhealed: float, wet: Call, broken: Call, call: Acuity
+) -> None:
+    finding = call_acuity(unhealed, edema(wet), fracture(broken), POINT)
+    assert finding.call is call
+    assert finding.probability_unhealed == unhealed
+
+
+def test_etiology_is_not_asked_of_a_healthy_body() -> None:
+    finding = call_etiology(0.99, "fat_contrast", CALIBRATION, (), applicable=False)
+    assert finding.call is Etiology.NOT_APPLICABLE
+    assert finding.pathological_probability is None
+    assert finding.prediction_set == ()
+
+
+@pytest.mark.parametrize(
+    ("probability", "group", "call", "members"),
+    [
+        (0.95, "fat_contrast", Etiology.PATHOLOGICAL, (Etiology.PATHOLOGICAL,)),
+        (0.05, "fat_contrast", Etiology.BENIGN, (Etiology.BENIGN,)),
+        (0.5, "fat_contrast", Etiology.INDETERMINATE, None),
+        # The wider set of fluid-only studies takes a call away that T1 would have allowed.
+        (0.75, "fluid_only", Etiology.INDETERMINATE, (Etiology.BENIGN, Etiology.PATHOLOGICAL)),
+    ],
+)
+def test_etiology_follows_the_set(
+    probability: float, group: str, call: Etiology, members: tuple[Etiology, ...] | None
+) -> None:
+    finding = call_etiology(probability, group, CALIBRATION, ("t1_missing",), applicable=True)
+    assert finding.call is call
+    assert finding.prediction_set
+    assert members is None or finding.prediction_set == members
+    assert finding.limited_by == ("t1_missing",)

@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="needs the [train] extra")
+
+import torch
+
+from models.findings import Coverage
+from models.scorer.calibration import Platt, read_calibration
+from models.scorer.crops import CHANNELS, CROP_SHAPE, PRESENCE
+from models.scorer.heads import BINARY_HEADS, HEADS, NEEDS_FLUID
+from models.scorer.network import ScorerNetwork
+from models.volume import Role
+from training.phantom.case import CaseRequest, sample_case
+from training.phantom.pathology import sample_fracture
+from training.phantom.tissues import LevelTruth, SpineCase, Tissue
+from training.scorer.cache import LevelSet, level_set, load_levels, packed, save_levels, unpacked
+from training.scorer.calibrate import choose_point, conformal_quantile, fit_platt
+from training.scorer.export import draft_of, finish
+from training.scorer.losses import batch_losses, positive_weights
+from training.scorer.pool import LevelPool, augmented
+from training.scorer.statistics import auroc, expected_calibration_error
+from training.scorer.studies import fainter, synthesise
+from training.scorer.targets import level_targets, without_fluid
+
+pytestmark = pytest.mark.train
+
+SHAPE = (5, len(CHANNELS), *CROP_SHAPE)
+
+
+@pytest.fixture(scope="module")
+def case() -> SpineCase:
+    rng = np.random.default_rng(5)
+    fracture = sample_fracture(rng, stage="acute", shape="wedge")
+    request = CaseRequest(region="lumbar", diseases={"L2": fracture}, numbering="usual")
+    return sample_case(77, request)
+
+
+@pytest.fixture(scope="module")
+def levels(case: SpineCase) -> LevelSet:
+    made = synthesise(case, np.random.default_rng(1), (Role.STIR, Role.T1))
+    found = level_set(case, made, "case-0000077")
+    assert found is not None
+    return found
+
+
+def truth(**changes: object) -> LevelTruth:
+    plain: dict[str, object] = {
+        "index": 1,
+        "level": "L1",
+        "visible": "complete",
+        "centroid_lps_mm": np.zeros(3),
+        "axes_lps": np.eye(3),
+        "heights_mm": (25.0, 24.0, 26.0),
+        "intact_heights_mm": (25.0, 24.0, 26.0),
+        "depth_mm": 34.0,
+        "width_mm": 44.0,
+    }
+    return LevelTruth(**(plain | changes))  # type: ignore[arg-type]
+
+
+def answer(targets: np.ndarray, name: str) -> float:
+    return float(targets[HEADS.index(name)])
+
+
+def test_targets_of_an_unhealed_fracture() -> None:
+    drawn = truth(fracture="wedge", stage="acute", etiology="benign", height_loss_percent=30.0)
+    targets = level_targets(drawn, 0.4)
+    assert [answer(targets, name) for name in ("edema", "fracture", "unhealed")] == [1, 1, 1]
+    assert answer(targets, "pathological") == 0.0
+    assert answer(targets, "shape_wedge") == 1.0
+    assert answer(targets, "height_loss") == pytest.approx(0.3)
+
+
+def test_etiology_is_asked_only_where_something_is_to_be_explained() -> None:
+    assert np.isnan(answer(level_targets(truth(), 0.0), "pathological"))
+    assert answer(level_targets(truth(mimics=("modic_1",)), 0.2), "pathological") == 0.0
+    assert answer(level_targets(truth(etiology="pathological"), 0.0), "pathological") == 1.0
+
+
+def test_doubtful_edema_is_not_asked() -> None:
+    targets = level_targets(truth(fracture="wedge", stage="subacute"), 0.015)
+    assert np.isnan(answer(targets, "edema"))
+    assert np.isnan(answer(targets, "unhealed"))
+
+
+def test_without_fluid_only_shape_and_cement_remain() -> None:
+    targets = without_fluid(level_targets(truth(), 0.0))
+    for name in BINARY_HEADS:
+        assert np.isnan(answer(targets, name)) == (name in NEEDS_FLUID)
+    assert answer(targets, "height_loss") == 0.0
+
+
+def test_the_fractured_level_is_edematous_in_crop_and_target(levels: LevelSet) -> None:
+    broken = [about["level"] for about in levels.about].index("L2")
+    others = [i for i in range(len(levels.about)) if i != broken]
+    assert answer(levels.targets[broken], "fracture") == 1.0
+    assert all(answer(levels.targets[i], "fracture") == 0.0 for i in others)
+    assert levels.about[broken]["edema_fraction"] > 0.05  # type: ignore[operator]
+    crops = unpacked(levels.crops)
+    wet = levels.edema_map[broken] > 200
+    own = crops[broken, -2, :, ::2, ::2] > 0.9
+    fluid = crops[broken, 0, :, ::2, ::2]
+    assert fluid[wet & own].mean() > fluid[~wet & own].mean() + 0.1
+
+
+def test_packing_loses_half_a_step(levels: LevelSet, tmp_path: Path) -> None:
+    crops = unpacked(levels.crops)
+    assert np.abs(unpacked(packed(crops)) - crops).max() < 1e-6
+    path = tmp_path / "case-0000077-0.npz"
+    save_levels(path, levels)
+    again = load_levels(path)
+    np.testing.assert_array_equal(again.crops, levels.crops)
+    assert [about["level"] for about in again.about] == [about["level"] for about in levels.about]
+
+
+def test_localisation_errs_but_little(case: SpineCase) -> None:
+    made = synthesise(case, np.random.default_rng(2), (Role.STIR,))
+    truths = {level.index: level for level in case.levels}
+    whole = [v for v in made.localisation.vertebrae if v.coverage is Coverage.COMPLETE]
+    assert len(whole) >= 4
+    for vertebra in whole:
+        drawn = truths[vertebra.index]
+        assert np.linalg.norm(vertebra.centroid_lps_mm - drawn.centroid_lps_mm) < 6.0
+        assert vertebra.axes_lps[2] @ drawn.axes_lps[2] > np.cos(np.radians(20))
+
+
+def test_fainter_dims_edema_and_returns_fat(case: SpineCase) -> None:
+    dimmed = fainter(case.grid, 0.5)
+    wet = (case.grid.tissue == Tissue.MARROW) & (case.grid.free_water > 60)
+    assert wet.any()
+    ratio = dimmed.free_water[wet] / case.grid.free_water[wet]
+    assert ratio.mean() == pytest.approx(0.5, abs=0.02)
+    assert dimmed.fat_percent[wet].mean() > case.grid.fat_percent[wet].mean()
+    dry = case.grid.free_water == 0
+    np.testing.assert_array_equal(dimmed.fat_percent[dry], case.grid.fat_percent[dry])
+    assert fainter(case.grid, 1.0) is case.grid
+
+
+def test_network_gives_a_map_and_heads_and_hears_the_mask() -> None:
+    torch.manual_seed(0)
+    network = ScorerNetwork().eval()
+    crops = torch.zeros(SHAPE)
+    crops[:, 0] = torch.randn(SHAPE[0], *CROP_SHAPE)
+    crops[:, -2, 4:8, 25:45, 12:32] = 1.0
+    crops[:, -1] = crops[:, -2]
+    presence = torch.zeros(SHAPE[0], len(PRESENCE))
+    with torch.no_grad():
+        edema_map, heads = network(crops, presence)
+        moved = crops.clone()
+        moved[:, -2:] = moved[:, -2:].roll(10, dims=3)
+        _, other = network(moved, presence)
+    assert edema_map.shape == (SHAPE[0], 1, 12, 36, 24)
+    assert heads.shape == (SHAPE[0], len(HEADS))
+    assert not torch.allclose(heads, other)
+
+
+def test_unasked_questions_do_not_move_the_loss() -> None:
+    torch.manual_seed(1)
+    heads = torch.randn(4, len(HEADS))
+    outputs = (torch.randn(4, 1, 2, 4, 4), heads)
+    targets = torch.zeros(4, len(HEADS))
+    targets[:, HEADS.index("shape_none")] = 1.0
+    targets[2:, : len(BINARY_HEADS)] = torch.nan
+    edema = (torch.zeros(4, 1, 2, 4, 4), torch.ones(4, 1, 2, 4, 4))
+    weights = positive_weights(targets)
+    before = batch_losses(outputs, targets, edema, weights)
+    changed = heads.clone()
+    changed[2:, : len(BINARY_HEADS)] += 5.0
+    after = batch_losses((outputs[0], changed), targets, edema, weights)
+    assert torch.isfinite(before.total)
+    assert before.total == after.total
+    asked = heads.clone()
+    asked[0, 0] += 5.0
+    assert batch_losses((outputs[0], asked), targets, edema, weights).total > before.total
+
+
+def test_a_few_steps_lower_the_loss(levels: LevelSet, tmp_path: Path) -> None:
+    save_levels(tmp_path / "case-0000077-0.npz", levels)
+    pool = LevelPool(tmp_path)
+    count = pool.refresh()
+    torch.manual_seed(0)
+    network = ScorerNetwork(dropout=0.0)
+    optimiser = torch.optim.AdamW(network.parameters(), 3e-3)
+    batch = pool.batch(np.arange(count))
+    weights = positive_weights(torch.from_numpy(batch.targets))
+    seen = []
+    for _ in range(8):
+        outputs = network(torch.from_numpy(batch.crops), torch.from_numpy(batch.presence))
+        losses = batch_losses(
+            outputs,
+            torch.from_numpy(batch.targets),
+            (torch.from_numpy(batch.edema_map), torch.from_numpy(batch.counts)),
+            weights,
+        )
+        optimiser.zero_grad()
+        losses.total.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        seen.append(float(losses.total.detach()))
+    assert seen[-1] < 0.7 * seen[0]
+
+
+def test_augmentation_hides_channels_and_says_so(levels: LevelSet, tmp_path: Path) -> None:
+    save_levels(tmp_path / "case-0000077-0.npz", levels)
+    pool = LevelPool(tmp_path)
+    batch = pool.batch(np.arange(pool.refresh()))
+    rng = np.random.default_rng(0)
+    hidden = 0
+    for _ in range(12):
+        changed = augmented(batch, rng)
+        for crop, presence, counts in zip(
+            changed.crops, changed.presence, changed.counts, strict=True
+        ):
+            there = bool(np.any(crop[1]))
+            assert there == bool(presence[PRESENCE.index("t1")])
+            fluid = bool(np.any(crop[0]))
+            assert fluid == bool(presence[:3].max())
+            assert fluid == bool(counts.any())
+            hidden += not there
+            assert fluid or there
+    assert hidden > 0
+
+
+def test_platt_undoes_a_wrong_slope() -> None:
+    rng = np.random.default_rng(0)
+    honest = rng.normal(0.0, 2.0, 4000)
+    positive = rng.random(4000) < 1 / (1 + np.exp(-honest))
+    fitted = fit_platt((3.0 * honest + 1.0).astype(np.float32), positive)
+    assert fitted.scale == pytest.approx(1 / 3, rel=0.1)
+    assert fitted.bias == pytest.approx(-1 / 3, abs=0.12)
+    probability = fitted.probability((3.0 * honest + 1.0).astype(np.float32))
+    assert expected_calibration_error(probability, positive) < 0.03
+
+
+def test_few_answers_keep_the_slope() -> None:
+    fitted = fit_platt(np.zeros(50, np.float32), np.arange(50) < 3)
+    assert fitted == Platt(1.0, pytest.approx(np.log(3 / 47), abs=0.15))
+
+
+def test_operating_point_of_overlapping_and_of_separate_classes() -> None:
+    rng = np.random.default_rng(0)
+    positive = np.arange(2000) < 500
+    overlapping = np.clip(np.where(positive, 0.6, 0.4) + rng.normal(0, 0.15, 2000), 0, 1)
+    point = choose_point(overlapping, positive, "toy")
+    assert point.low < point.high
+    assert (overlapping[positive] < point.low).mean() == pytest.approx(0.03, abs=0.01)
+    assert (overlapping[~positive] >= point.high).mean() == pytest.approx(0.03, abs=0.01)
+    with pytest.raises(ValueError, match="positives and negatives"):
+        choose_point(overlapping[:10], np.ones(10, bool), "toy")
+    apart = choose_point(np.where(positive, 0.9, 0.1), positive, "toy")
+    assert (apart.low, apart.high) == (0.5, 0.5)
+    assert (apart.sensitivity, apart.specificity) == (1.0, 1.0)
+
+
+def test_conformal_quantile_covers() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.random(400)
+    quantile = conformal_quantile(scores, 0.9)
+    assert (rng.random(20000) <= quantile).mean() == pytest.approx(0.9, abs=0.03)
+    assert conformal_quantile(scores[:5], 0.9) == 1.0
+
+
+def test_auroc_counts_ties_half() -> None:
+    positive = np.array([True, True, False, False])
+    assert auroc(np.array([0.9, 0.5, 0.5, 0.1]), positive) == 0.875
+    assert auroc(np.zeros(3), np.zeros(3, bool)) is None
+
+
+def test_a_run_becomes_metadata_the_scorer_reads(levels: LevelSet, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    from models.scorer.calibration import SECTION
+
+    run, cache, held_out = (tmp_path / name for name in ("run", "cache", "held_out"))
+    for folder in (run, cache, held_out):
+        folder.mkdir()
+    save_levels(cache / "case-0000001-0.npz", levels)
+    answered = levels.targets.copy()
+    answered[0, HEADS.index("pathological")] = 1.0
+    for number in (2, 3):
+        save_levels(held_out / f"case-000000{number}-0.npz", replace(levels, targets=answered))
+    torch.manual_seed(0)
+    save_file(ScorerNetwork().state_dict(), run / "last.safetensors")
+    fitted, figures = finish(run, cache, held_out)
+    draft = draft_of("0.0.1", fitted, figures, "Test.")
+    assert draft.outputs["heads"]["num_channels"] == len(HEADS)
+    read = read_calibration(
+        {SECTION: {"calibration": draft.calibration, "operating_points": draft.operating_points}}
+    )
+    assert set(read.operating_points) == {"edema", "fracture", "unhealed", "pathological"}
+    assert any(name.startswith("stir.") for name in read.bounds)
+    assert figures["as_acquired"]["fracture"]["asked"] == len(levels.about)

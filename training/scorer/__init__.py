@@ -1,0 +1,1 @@
+"""Makes the scorer's weights: synthetic studies, crops, training, calibration, evaluation."""

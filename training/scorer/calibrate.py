@@ -1,0 +1,208 @@
+"""Fit what turns network output into calls: on held-out synthetic cases only.
+
+    fitted = fit_calibration(network, calibration_pool, training_pool, chosen_on="...")
+
+gives the `calibration` and `operating_points` sections of the bundle's metadata.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from models.scorer.calibration import OperatingPoint, Platt, sequence_set
+from models.scorer.distribution import distribution_statistics
+from models.scorer.heads import BINARY_HEADS, HEADS
+from models.scorer.network import ScorerNetwork
+from training.scorer.pool import LevelPool
+from training.scorer.predict import MAP_LEVELS, Predictions, predict
+
+VIEWS: Final = {"as_acquired": (), "fluid_only": ("t1", "t2", "dixon_fat")}
+"""Choices of series calibration is fitted over and evaluated on: name to hidden channels."""
+
+CALLED: Final = ("edema", "fracture", "unhealed", "pathological")
+"""Heads with an operating point."""
+
+MISS_RATE: Final = 0.03
+FALSE_RATE: Final = 0.03
+"""Shares of positives below `low` and of negatives from `high` on that are accepted."""
+
+NOMINAL_COVERAGE: Final = 0.90
+FEWEST: Final = 8
+"""With fewer answers of a class nothing is fitted for a head."""
+
+BOUND_QUANTILES: Final = (0.002, 0.998)
+BOUND_LEVELS: Final = 1500
+"""About how many training levels the ranges are taken from."""
+
+BOUND_MARGIN: Final = 0.25
+"""How far beyond the training range, as a part of it, a statistic may lie."""
+
+
+@dataclass(frozen=True, slots=True)
+class FittedCalibration:
+    """The two sections of the bundle's metadata that the scorer reads."""
+
+    calibration: dict[str, Any]
+    operating_points: dict[str, dict[str, Any]]
+
+
+def fit_calibration(
+    network: ScorerNetwork, held_out: LevelPool, training: LevelPool, chosen_on: str
+) -> FittedCalibration:
+    """Fit slopes, thresholds, conformal quantiles, map threshold and bounds.
+
+    Args:
+        network: Trained.
+        held_out: Calibration cases.
+        training: Training cases: only their image statistics and body heights are used.
+        chosen_on: The calibration set in words, for the metadata.
+    """
+    views = {name: predict(network, held_out, hide) for name, hide in VIEWS.items()}
+    every = Predictions.joined(list(views.values()))
+    platt = {name: fit_platt(*_answers(every, name)) for name in BINARY_HEADS}
+    points = {}
+    for name in CALLED:
+        logits, positive = _answers(every, name)
+        points[name] = choose_point(platt[name].probability(logits), positive, chosen_on)
+    return FittedCalibration(
+        calibration={
+            "heads": list(HEADS),
+            "platt": {
+                name: {"scale": pair.scale, "bias": pair.bias} for name, pair in platt.items()
+            },
+            "etiology_quantile": _etiology_quantiles(every, platt["pathological"]),
+            "etiology_coverage": NOMINAL_COVERAGE,
+            "map_threshold": choose_map_threshold(views["as_acquired"]),
+            "reference_heights_mm": reference_heights(training),
+            "bounds": statistic_bounds(training),
+            "fitted_on": chosen_on,
+        },
+        operating_points={
+            name: {
+                "low": point.low,
+                "high": point.high,
+                "sensitivity": point.sensitivity,
+                "specificity": point.specificity,
+                "chosen_on": point.chosen_on,
+            }
+            for name, point in points.items()
+        },
+    )
+
+
+def _answers(seen: Predictions, name: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Logits and truth of a head where the question is asked."""
+    truth = seen.targets[:, HEADS.index(name)]
+    asked = np.isfinite(truth)
+    return seen.heads[asked, HEADS.index(name)], truth[asked] > 0.5
+
+
+def fit_platt(logits: NDArray[np.float32], positive: NDArray[np.bool_]) -> Platt:
+    """Logistic regression of truth on the logit, drawn weakly towards slope 1 and bias 0.
+
+    A head with too few answers of a class keeps slope 1 and gets the bias of its base rate.
+    """
+    wide = logits.astype(np.float64)
+    truth = positive.astype(np.float64)
+    few = min(int(positive.sum()), int((~positive).sum())) < FEWEST
+
+    def loss(pair: NDArray[np.float64]) -> float:
+        scale, bias = (1.0 if few else pair[0]), pair[1]
+        margin = scale * wide + bias
+        likelihood = np.logaddexp(0.0, margin) - truth * margin
+        return float(likelihood.sum() + 2.0 * (scale - 1.0) ** 2 + 0.01 * bias**2)
+
+    if not len(logits):
+        return Platt(1.0, 0.0)
+    found = minimize(loss, np.array([1.0, 0.0]), method="Nelder-Mead").x
+    return Platt(1.0 if few else max(float(found[0]), 0.05), float(found[1]))
+
+
+def choose_point(
+    probability: NDArray[np.float64], positive: NDArray[np.bool_], chosen_on: str
+) -> OperatingPoint:
+    """Thresholds that let few positives be called absent and few negatives present.
+
+    Where the two classes lie apart the two thresholds meet half-way between them.
+
+    Raises:
+        ValueError: The set has one class only.
+    """
+    if positive.all() or not positive.any():
+        raise ValueError("thresholds need positives and negatives in the calibration set")
+    low = float(np.quantile(probability[positive], MISS_RATE))
+    high = float(np.quantile(probability[~positive], 1 - FALSE_RATE))
+    if low >= high:
+        low = high = (low + high) / 2
+    return OperatingPoint(
+        low=round(low, 4),
+        high=round(high, 4),
+        sensitivity=round(float((probability[positive] >= high).mean()), 4),
+        specificity=round(float((probability[~positive] < low).mean()), 4),
+        chosen_on=chosen_on,
+    )
+
+
+def _etiology_quantiles(seen: Predictions, platt: Platt) -> dict[str, float]:
+    """Split-conformal quantile of 1 - probability of the true etiology, per sequence set."""
+    column = HEADS.index("pathological")
+    truth = seen.targets[:, column]
+    groups = np.array([sequence_set(presence) for presence in seen.presence])
+    probability = platt.probability(seen.heads[:, column])
+    quantiles = {}
+    for name in ("fat_contrast", "fluid_only"):
+        asked = np.isfinite(truth) & (groups == name)
+        of_truth = np.where(truth[asked] > 0.5, probability[asked], 1.0 - probability[asked])
+        quantiles[name] = conformal_quantile(1.0 - of_truth, NOMINAL_COVERAGE)
+    return quantiles
+
+
+def conformal_quantile(scores: NDArray[np.float64], coverage: float) -> float:
+    """The finite-sample split-conformal quantile; 1 (every class) when there are too few scores."""
+    rank = int(np.ceil((len(scores) + 1) * coverage))
+    if rank > len(scores):
+        return 1.0
+    return round(float(np.sort(scores)[rank - 1]), 6)
+
+
+def choose_map_threshold(seen: Predictions) -> float:
+    """The map threshold whose extent is nearest to the truth over edematous bodies."""
+    wet = seen.targets[:, HEADS.index("edema")] > 0.5
+    if not wet.any():
+        return 0.5
+    errors = np.abs(seen.extents[wet] - seen.extent_truth[wet, None]).mean(axis=0)
+    return MAP_LEVELS[int(np.argmin(errors))]
+
+
+def reference_heights(pool: LevelPool) -> dict[str, list[float]]:
+    """Mean (anterior, middle, posterior) height of undiseased bodies as measured, by level."""
+    heights = defaultdict(list)
+    for about in pool.about:
+        if about["heights"] and about["fracture"] == "none":
+            heights[about["level"]].append(about["heights"])
+    return {
+        level: [round(float(value), 2) for value in np.median(rows, axis=0)]
+        for level, rows in sorted(heights.items())
+        if len(rows) >= FEWEST
+    }
+
+
+def statistic_bounds(pool: LevelPool) -> dict[str, list[float]]:
+    """Range of every image statistic over a pool, a little widened."""
+    seen = defaultdict(list)
+    for number in range(0, len(pool.crops), max(1, len(pool.crops) // BOUND_LEVELS)):
+        batch = pool.batch(np.array([number]))
+        for name, value in distribution_statistics(batch.crops[0], batch.presence[0]).items():
+            seen[name].append(value)
+    bounds = {}
+    for name, values in sorted(seen.items()):
+        low, high = np.quantile(values, BOUND_QUANTILES)
+        margin = BOUND_MARGIN * (high - low)
+        bounds[name] = [round(float(low - margin), 4), round(float(high + margin), 4)]
+    return bounds

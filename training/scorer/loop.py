@@ -1,0 +1,201 @@
+"""The training loop: steps over a pool of cached levels, one run folder with all there is to know.
+
+    python -m training.scorer.loop --cache DIR --out RUN --steps 2000
+
+RUN/last.safetensors is written every `CHECKPOINT_EVERY` steps with RUN/log.jsonl beside it;
+RUN/state.pt lets `--resume` go on with the optimiser as it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from models.scorer.heads import BINARY_HEADS
+from models.scorer.network import ScorerNetwork
+from training.scorer.losses import Losses, batch_losses, positive_weights
+from training.scorer.pool import Batch, LevelPool, augmented
+from training.scorer.predict import predict
+from training.scorer.statistics import auroc
+
+CHECKPOINT_EVERY: Final = 100
+REPORTED: Final = ("edema", "fracture", "unhealed", "pathological")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a run goes. Kept in the run folder."""
+
+    steps: int = 2000
+    batch: int = 32
+    rate: float = 2e-3
+    warm_up: int = 60
+    decay: float = 1e-3
+    average: float = 0.995
+    seed: int = 1
+
+
+def train(cache: Path, out: Path, recipe: Recipe, *, resume: bool = False) -> ScorerNetwork:
+    """Train on a cache, which may still be growing.
+
+    Args:
+        cache: Folder of `training.scorer.cache`.
+        out: Run folder.
+        recipe: How.
+        resume: Go on from `state.pt` of the run folder.
+
+    Returns:
+        The averaged network, in evaluation mode.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2))
+    torch.manual_seed(recipe.seed)
+    network = ScorerNetwork().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    average = AveragedModel(
+        network,
+        multi_avg_fn=get_ema_multi_avg_fn(recipe.average),  # type: ignore[no-untyped-call]
+        use_buffers=True,
+    )
+    optimiser = torch.optim.AdamW(network.parameters(), recipe.rate, weight_decay=recipe.decay)
+    first = _resume(out, network, average, optimiser) if resume else 0
+    pool, validation = LevelPool(cache, "train"), LevelPool(cache, "validation")
+    rng = np.random.default_rng([recipe.seed, first])
+    order: list[int] = []
+    weights = torch.ones(len(BINARY_HEADS))
+    started = time.monotonic()
+    for step in range(first, recipe.steps):
+        if len(order) < recipe.batch:
+            count = pool.refresh()
+            order = rng.permutation(count).tolist()
+            weights = positive_weights(torch.from_numpy(np.stack(pool.targets)))
+        chosen = np.array([order.pop() for _ in range(min(recipe.batch, len(order)))])
+        for group in optimiser.param_groups:
+            group["lr"] = recipe.rate * _schedule(step, recipe)
+        losses = _step(network, optimiser, augmented(pool.batch(chosen), rng), weights)
+        average.update_parameters(network)
+        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == recipe.steps:
+            row = {
+                "step": step + 1,
+                "seconds": round(time.monotonic() - started, 1),
+                "levels": len(pool.crops),
+                **{name: round(float(value), 4) for name, value in _parts(losses).items()},
+                **_validate(_averaged(average), validation),
+            }
+            _write_checkpoint(out, row, network, average, optimiser)
+    return _averaged(average).eval()
+
+
+def _averaged(average: AveragedModel) -> ScorerNetwork:
+    network = average.module
+    if not isinstance(network, ScorerNetwork):
+        raise TypeError("the average is not of a scorer network")
+    return network
+
+
+def _schedule(step: int, recipe: Recipe) -> float:
+    """Linear warm-up, then a cosine to a hundredth."""
+    if step < recipe.warm_up:
+        return (step + 1) / recipe.warm_up
+    part = (step - recipe.warm_up) / max(1, recipe.steps - recipe.warm_up)
+    return 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * part))
+
+
+def _step(
+    network: ScorerNetwork, optimiser: torch.optim.Optimizer, batch: Batch, weights: Tensor
+) -> Losses:
+    network.train()
+    crops = torch.from_numpy(batch.crops).to(memory_format=torch.channels_last_3d)
+    losses = batch_losses(
+        network(crops, torch.from_numpy(batch.presence)),
+        torch.from_numpy(batch.targets),
+        (torch.from_numpy(batch.edema_map), torch.from_numpy(batch.counts)),
+        weights,
+    )
+    optimiser.zero_grad(set_to_none=True)
+    losses.total.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+    optimiser.step()
+    return losses
+
+
+def _parts(losses: Losses) -> dict[str, Tensor]:
+    return {name: getattr(losses, name).detach() for name in losses.__slots__}
+
+
+def _validate(network: ScorerNetwork, validation: LevelPool) -> dict[str, Any]:
+    if validation.refresh() < 20:
+        return {}
+    seen = predict(network, validation)
+    heads, targets = seen.heads, seen.targets
+    row: dict[str, Any] = {"validation_levels": len(heads)}
+    for name in REPORTED:
+        column = BINARY_HEADS.index(name)
+        asked = np.isfinite(targets[:, column])
+        value = auroc(heads[asked, column], targets[asked, column] > 0.5)
+        row[f"auroc_{name}"] = None if value is None else round(value, 4)
+    return row
+
+
+def _write_checkpoint(
+    out: Path,
+    row: dict[str, Any],
+    network: ScorerNetwork,
+    average: AveragedModel,
+    optimiser: torch.optim.Optimizer,
+) -> None:
+    weights = {name: value.contiguous() for name, value in average.module.state_dict().items()}
+    save_file(weights, out / "part.safetensors")
+    (out / "part.safetensors").replace(out / "last.safetensors")
+    state = {
+        "step": row["step"],
+        "network": network.state_dict(),
+        "average": average.state_dict(),
+        "optimiser": optimiser.state_dict(),
+    }
+    torch.save(state, out / "part.pt")
+    (out / "part.pt").replace(out / "state.pt")
+    with (out / "log.jsonl").open("a") as log:
+        log.write(json.dumps(row) + "\n")
+
+
+def _resume(
+    out: Path,
+    network: ScorerNetwork,
+    average: AveragedModel,
+    optimiser: torch.optim.Optimizer,
+) -> int:
+    """Load the run's state; returns the first step still to be done."""
+    state = torch.load(out / "state.pt", weights_only=True)
+    network.load_state_dict(state["network"])
+    average.load_state_dict(state["average"])
+    optimiser.load_state_dict(state["optimiser"])
+    return int(state["step"])
+
+
+def main() -> None:
+    """Train the scorer on a crop cache."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=Recipe().steps)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--resume", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    recipe = Recipe(steps=arguments.steps)
+    train(arguments.cache, arguments.out, recipe, resume=arguments.resume)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Levels held in memory as bytes, and the batches drawn from them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.scorer.crops import CHANNELS, PRESENCE
+from models.scorer.distribution import FLUID_ROLES
+from models.scorer.normalisation import LOG_RANGE
+from training.scorer.cache import load_levels, unpacked
+from training.scorer.targets import without_fluid
+
+IMAGES: Final = len(CHANNELS) - 2
+DROP_FLUID: Final = 0.06
+DROP_OTHER: Final = 0.3
+"""How often an acquired channel is hidden from the network during training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one training step sees; arrays as in `LevelSet`, unpacked.
+
+    Attributes:
+        counts: (batch, 1, slice, row / 2, column / 2): where the edema map is judged.
+    """
+
+    crops: NDArray[np.float32]
+    presence: NDArray[np.float32]
+    targets: NDArray[np.float32]
+    edema_map: NDArray[np.float32]
+    counts: NDArray[np.float32]
+
+
+@dataclass(slots=True)
+class LevelPool:
+    """All levels of a cache folder, or of some of its cases. `refresh` reads files that are new.
+
+    Attributes:
+        folder: Of `training.scorer.cache`.
+        part: "train", "validation" (one case in twelve) or "all".
+    """
+
+    folder: Path
+    part: str = "all"
+    crops: list[NDArray[np.uint8]] = field(default_factory=list)
+    presence: list[NDArray[np.float32]] = field(default_factory=list)
+    edema_map: list[NDArray[np.uint8]] = field(default_factory=list)
+    targets: list[NDArray[np.float32]] = field(default_factory=list)
+    about: list[dict[str, Any]] = field(default_factory=list)
+    known: set[str] = field(default_factory=set)
+
+    def refresh(self) -> int:
+        """Read files not read before; returns how many levels there are now."""
+        for path in sorted(self.folder.glob("case-*.npz")):
+            if path.name in self.known or not self._wanted(path.stem.rsplit("-", 1)[0]):
+                continue
+            self.known.add(path.name)
+            levels = load_levels(path)
+            self.crops.extend(levels.crops)
+            self.presence.extend(levels.presence)
+            self.edema_map.extend(levels.edema_map)
+            self.targets.extend(levels.targets)
+            self.about.extend(levels.about)
+        return len(self.crops)
+
+    def _wanted(self, case: str) -> bool:
+        validation = hashlib.sha256(case.encode()).digest()[0] % 12 == 0
+        return self.part == "all" or validation == (self.part == "validation")
+
+    def batch(self, chosen: NDArray[np.int64], hide: Sequence[str] = ()) -> Batch:
+        """Levels by number, unpacked, with some channels hidden and nothing else changed."""
+        crops = unpacked(np.stack([self.crops[i] for i in chosen]))
+        presence = np.stack([self.presence[i] for i in chosen])
+        for name in hide:
+            _hide(crops, presence, name)
+        targets = np.stack([self.targets[i] for i in chosen])
+        edema = np.stack([self.edema_map[i] for i in chosen])[:, None].astype(np.float32) / 255.0
+        return _judged(crops, presence, targets, edema)
+
+
+def _judged(
+    crops: NDArray[np.float32],
+    presence: NDArray[np.float32],
+    targets: NDArray[np.float32],
+    edema: NDArray[np.float32],
+) -> Batch:
+    """Blank what cannot be asked of the series shown, and find where the map is judged."""
+    shown = presence[:, [PRESENCE.index(role) for role in FLUID_ROLES]].max(axis=1) > 0
+    targets = np.where(shown[:, None], targets, without_fluid(targets))
+    count, _, slices, rows, columns = crops.shape
+    own = crops[:, -2].reshape(count, slices, rows // 2, 2, columns // 2, 2).mean(axis=(3, 5))
+    counts = (own > 0.5).astype(np.float32)[:, None] * shown[:, None, None, None, None]
+    return Batch(crops, presence, targets, edema, counts.astype(np.float32))
+
+
+def augmented(batch: Batch, rng: np.random.Generator) -> Batch:
+    """Hide channels, mirror left and right, and vary what no normalisation gets quite right."""
+    crops, presence, edema = batch.crops.copy(), batch.presence.copy(), batch.edema_map
+    for level in range(len(crops)):
+        _hide_channels(crops[level], presence[level], rng)
+        for channel in range(IMAGES):
+            if np.any(crops[level, channel]):
+                _disturb(crops[level, channel], rng)
+    mirrored = rng.random(len(crops)) < 0.5
+    crops[mirrored] = crops[mirrored, :, ::-1]
+    edema = np.where(mirrored[:, None, None, None, None], edema[:, :, ::-1], edema)
+    return _judged(crops, presence, batch.targets, edema)
+
+
+def _hide_channels(
+    crop: NDArray[np.float32], presence: NDArray[np.float32], rng: np.random.Generator
+) -> None:
+    there = [channel for channel in range(IMAGES) if np.any(crop[channel])]
+    hidden = [
+        channel
+        for channel in there
+        if rng.random() < (DROP_FLUID if CHANNELS[channel] == "fluid" else DROP_OTHER)
+    ]
+    if len(hidden) == len(there):
+        hidden.remove(there[0])
+    for channel in hidden:
+        _hide(crop, presence, CHANNELS[channel])
+
+
+def _hide(crops: NDArray[np.float32], presence: NDArray[np.float32], name: str) -> None:
+    """Blank a channel of one crop or of many, and say so in its presence flags, in place."""
+    crops[..., CHANNELS.index(name), :, :, :] = 0.0
+    flags = (*FLUID_ROLES, "gradient_echo") if name == "fluid" else (name,)
+    presence[..., [PRESENCE.index(flag) for flag in flags]] = 0.0
+
+
+def _disturb(image: NDArray[np.float32], rng: np.random.Generator) -> None:
+    """Level, contrast, slow shading, slice gain and grain, in log units, in place."""
+    slices, rows, columns = image.shape
+    along = np.linspace(-1.0, 1.0, rows, dtype=np.float32)[:, None]
+    across = np.linspace(-1.0, 1.0, columns, dtype=np.float32)
+    image *= np.float32(rng.uniform(0.85, 1.15))
+    shading = rng.normal(0.0, 0.06) + rng.normal(0.0, 0.06) * along + rng.normal(0.0, 0.05) * across
+    image += shading.astype(np.float32)
+    image += rng.normal(0.0, 0.02, (slices, 1, 1)).astype(np.float32)
+    if rng.random() < 0.5:
+        grain = rng.standard_normal(image.shape, dtype=np.float32)
+        image += grain * np.float32(rng.uniform(0.0, 0.12))
+    np.clip(image, *LOG_RANGE, out=image)
