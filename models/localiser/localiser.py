@@ -1,0 +1,207 @@
+"""The stage "localise": a study's reference volume in, named and measured bodies out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.findings import (
+    Abstention,
+    Anchor,
+    Coverage,
+    LevelName,
+    Localisation,
+    StudyVolumes,
+    Vertebra,
+)
+from models.geometry import to_lps
+from models.localiser.bodies import chain_directions, measure
+from models.localiser.chain import backbone, discs_above, rejoined
+from models.localiser.classes import Structure
+from models.localiser.instances import Candidate, find_bodies, places_of, renumbered
+from models.localiser.levels import LevelSettings, name_levels
+from models.localiser.preprocess import WorkingGrid, network_image, prepare
+from models.manifest import SECTION
+from models.runtime import Session
+
+Block = tuple[NDArray[np.float32], tuple[int, int, int]]
+"""Probability of one body in a block around it, and the working index of its first voxel."""
+
+MARGIN: Final = (1, 3, 3)
+"""Working voxels kept around a body: its edge is resampled and measured with its outside."""
+
+NO_BODIES: Final = Abstention(
+    "no_vertebral_body", "study", "No vertebral body was recognised in the reference series."
+)
+UNANCHORED: Final = Abstention(
+    "unanchored",
+    "levels",
+    "The sacrum was not recognised, so levels are counted but not named.",
+)
+
+
+class Localiser:
+    """Finds, outlines, measures and names the vertebral bodies of a study."""
+
+    def __init__(self, session: Session, metadata: Mapping[str, Any]) -> None:
+        """Take an opened network and what its bundle says of decoding.
+
+        Args:
+            session: Gives "structure" (1, 7, D, H, W) probabilities and "offsets" (1, 2, D, H, W)
+                for "image" (1, 2, D, H, W).
+            metadata: The bundle's metadata; level priors and thresholds are read from the
+                "levels" entry of `calibration` in the product's own section.
+        """
+        self._session = session
+        self._settings = level_settings(metadata)
+
+    def __call__(self, study: StudyVolumes) -> Localisation:
+        """Localise on the reference volume.
+
+        Raises:
+            GeometryError: The volume's axes do not follow three patient axes.
+        """
+        grid, image = prepare(study.reference)
+        answer = self._session.run({"image": network_image(image)})
+        rows, columns = image.shape[1:]
+        probability = answer["structure"][0, :, :, :rows, :columns]
+        offsets = answer["offsets"][0, :, :, :rows, :columns]
+        labels, found = find_bodies(probability, offsets, grid.spacing_mm)
+        spine = backbone(found, probability[Structure.CANAL], grid.spacing_mm)
+        candidates = rejoined(labels, spine, grid.spacing_mm)
+        discs = discs_above(candidates, probability[Structure.DISC], grid.spacing_mm)
+        centres = np.array([to_lps(grid.affine, body.centre) for body in candidates])
+        naming = name_levels(candidates, centres, discs, self._settings)
+        levels = [i for i, below in enumerate(naming.below_s1) if not below]
+        labels, bodies = renumbered(labels, [candidates[i] for i in levels])
+        names = [naming.names[i] for i in levels]
+        bone = probability[Structure.BODY] + probability[Structure.SACRUM_S1]
+        blocks = [
+            occupancy(bone, labels, label, places) for label, places in places_of(labels).items()
+        ]
+        vertebrae = _vertebrae(grid, blocks, bodies, names)
+        label_map = _stored_labels(grid, blocks)
+        is_s1 = [vertebra.level == "S1" for vertebra in vertebrae]
+        return Localisation(
+            labels=grid.restore(label_map),
+            affine=study.reference.affine,
+            vertebrae=vertebrae,
+            anchor=naming.anchor,
+            structures=grid.restore(_sagittal_structures(grid, probability, label_map, is_s1)),
+            abstentions=_abstentions(vertebrae, naming.anchor),
+        )
+
+
+def level_settings(metadata: Mapping[str, Any]) -> LevelSettings:
+    """Read the decoding settings of a bundle; what it does not say keeps its default."""
+    stored = metadata.get(SECTION, {}).get("calibration", {}).get("levels", {})
+    known = {field.name for field in fields(LevelSettings)}
+    return LevelSettings(**{key: float(value) for key, value in stored.items() if key in known})
+
+
+def _vertebrae(
+    grid: WorkingGrid,
+    blocks: list[Block],
+    candidates: tuple[Candidate, ...],
+    names: list[tuple[LevelName, ...]],
+) -> tuple[Vertebra, ...]:
+    centres = np.array([to_lps(grid.affine, body.centre) for body in candidates]).reshape(-1, 3)
+    directions = chain_directions(centres)
+    vertebrae = []
+    found = zip(candidates, blocks, names, directions, strict=True)
+    for body, (block, corner), name, direction in found:
+        affine = grid.affine.copy()
+        affine[:3, 3] = to_lps(grid.affine, corner)
+        measured = measure(block, affine, direction)
+        vertebrae.append(
+            Vertebra(
+                index=body.label,
+                name=name[0] if name else None,
+                alternatives=name[1:],
+                coverage=Coverage.PARTIAL if body.cut else Coverage.COMPLETE,
+                centroid_lps_mm=measured.centroid_lps_mm,
+                axes_lps=measured.axes_lps,
+                size=None if body.cut else measured.size,
+                confidence=body.confidence,
+            )
+        )
+    return tuple(vertebrae)
+
+
+def occupancy(
+    bone: NDArray[np.float32],
+    labels: NDArray[np.uint8],
+    label: int,
+    places: NDArray[np.intp],
+) -> Block:
+    """Probability of one body alone, in a block around it.
+
+    Args:
+        bone: (slices, rows, columns) probability of any vertebral body.
+        labels: Bodies, same grid.
+        label: The body wanted.
+        places: (n, 3) its voxels.
+
+    Returns:
+        The block and the index of its first voxel. Other bodies are 0 in it; unlabelled voxels
+        stay below one half, so that the edge keeps its place between pixels.
+    """
+    low = np.maximum(places.min(axis=0) - MARGIN, 0)
+    high = np.minimum(places.max(axis=0) + 1 + np.array(MARGIN), labels.shape)
+    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    inside = labels[box]
+    block = np.where(inside == label, bone[box], np.minimum(bone[box], np.float32(0.49)))
+    block[(inside != label) & (inside != 0)] = 0.0
+    return block, (int(low[0]), int(low[1]), int(low[2]))
+
+
+def _stored_labels(grid: WorkingGrid, blocks: list[Block]) -> NDArray[np.uint8]:
+    """Label map on the sagittal-ordered volume; edges follow the probability, not the pixels."""
+    out = np.zeros(grid.sagittal_shape, np.uint8)
+    strongest = np.full(grid.sagittal_shape, 0.5, np.float32)
+    for label, (block, corner) in enumerate(blocks, start=1):
+        values, where = grid.bring_back(block, corner)
+        wins = values > strongest[where]
+        out[where][wins] = label
+        strongest[where][wins] = values[wins]
+    return out
+
+
+def _sagittal_structures(
+    grid: WorkingGrid,
+    probability: NDArray[np.float32],
+    label_map: NDArray[np.uint8],
+    is_s1: list[bool],
+) -> NDArray[np.uint8]:
+    """Most probable class per voxel of the sagittal-ordered volume; bodies as in the label map."""
+    best = probability[0].copy()
+    classes = np.zeros(best.shape, np.uint8)
+    # Channel by channel: each pass runs along memory, which argmax over axis 0 does not.
+    for structure in list(Structure)[1:]:
+        better = probability[structure] > best
+        np.copyto(best, probability[structure], where=better)
+        np.copyto(classes, np.uint8(structure), where=better)
+    nearest = [
+        np.clip(np.rint((np.arange(n) - start) / step), 0, limit - 1).astype(np.intp)
+        for n, start, step, limit in zip(
+            grid.sagittal_shape, grid.start, grid.step, grid.shape, strict=True
+        )
+    ]
+    out = classes[np.ix_(*nearest)]
+    bodies = (out == Structure.BODY) | (out == Structure.SACRUM_S1)
+    out[bodies] = Structure.BACKGROUND
+    values = [Structure.SACRUM_S1 if s1 else Structure.BODY for s1 in is_s1]
+    lookup = np.array([Structure.BACKGROUND, *values], np.uint8)
+    labelled = label_map > 0
+    out[labelled] = lookup[label_map[labelled]]
+    return out
+
+
+def _abstentions(vertebrae: tuple[Vertebra, ...], anchor: Anchor) -> tuple[Abstention, ...]:
+    if not vertebrae:
+        return (NO_BODIES,)
+    return (UNANCHORED,) if anchor is Anchor.NONE else ()

@@ -1,0 +1,163 @@
+"""Crops, loss, loop and export, on one small synthetic case."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.findings import StudyVolumes
+from models.geometry import Spacing
+from models.localiser.classes import Structure
+from models.localiser.levels import LevelSettings
+from models.localiser.localiser import Localiser, level_settings
+from tests.unit.localiser.chain import chain, grid_affine, painted
+
+pytestmark = pytest.mark.train
+torch = pytest.importorskip("torch")
+# Two threads on busy cores are several times slower than one.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from training.phantom.case import CaseRequest, sample_case, save_case
+
+    folder = tmp_path_factory.mktemp("cases")
+    request = CaseRequest(
+        region="lumbosacral",
+        healthy=True,
+        in_plane_mm=1.5,
+        slice_mm=3.0,
+        slices=22,
+        field_mm=(190.0, 150.0),
+        numbering="usual",
+    )
+    save_case(folder / "case-0000001.npz", sample_case(1, request))
+    return folder
+
+
+def crops(folder: Path, count: int, **changes: float) -> list[dict[str, torch.Tensor]]:
+    from training.localiser.crops import CropSettings, CropStream
+
+    settings = CropSettings(slices=8, rows=96, columns=96, **changes)
+    stream = iter(CropStream(folder, settings, seed=5))
+    return [next(stream) for _ in range(count)]
+
+
+@pytest.mark.parametrize("turned", [0.0, 1.0])
+def test_votes_meet_at_the_bodies_centres(cases: Path, turned: float) -> None:
+    for crop in crops(cases, 6, turned=turned, ragged=0.0):
+        structure = crop["structure"].numpy()
+        bone = (structure == Structure.BODY) | (structure == Structure.SACRUM_S1)
+        assert bone.any()
+        rows, columns = np.indices(structure.shape[1:])
+        offsets = crop["offsets"].numpy() * 10.0
+        votes = np.stack([(rows + offsets[0])[bone], (columns + offsets[1])[bone]], axis=1)
+        # Few different places, each a body's centre, and none of them far from its voxels.
+        assert len(np.unique(np.round(votes), axis=0)) < 40
+        assert np.abs(offsets[:, bone]).max() < 45.0
+        assert not offsets[:, ~bone].any()
+
+
+def test_crops_are_as_the_network_wants_them(cases: Path) -> None:
+    for crop in crops(cases, 4):
+        assert crop["image"].shape == (2, 8, 96, 96)
+        assert crop["image"].dtype == torch.float32
+        assert crop["structure"].dtype == torch.uint8
+        assert float(crop["image"].min()) >= 0.0
+        assert float(crop["image"].max()) <= 2.0
+
+
+def test_an_edge_inside_the_crop_is_blank_for_image_and_truth(cases: Path) -> None:
+    for crop in crops(cases, 8, ragged=1.0, turned=0.0):
+        image, structure = crop["image"].numpy(), crop["structure"].numpy()
+        blank = ~image.any(axis=(0, 1))
+        assert blank.all(axis=1).any() or blank.all(axis=0).any()
+        assert not structure[:, blank].any()
+
+
+def test_loss_falls_on_one_crop(cases: Path) -> None:
+    from models.localiser.network import LocaliserNetwork
+    from training.localiser.loss import localiser_loss
+
+    torch.manual_seed(0)
+    batch = {key: value[None] for key, value in crops(cases, 1)[0].items()}
+    network = LocaliserNetwork((4, 6, 8, 8, 8))
+    optimiser = torch.optim.AdamW(network.parameters(), 5e-3)
+    losses = []
+    for _ in range(12):
+        answer = network(batch["image"])
+        loss = localiser_loss(*answer, batch["structure"], batch["offsets"])
+        optimiser.zero_grad()
+        loss.total.backward()
+        optimiser.step()
+        losses.append(float(loss.total.detach()))
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_perfect_answer_has_next_to_no_loss() -> None:
+    from training.localiser.loss import localiser_loss
+
+    structure = torch.randint(0, len(Structure), (1, 4, 16, 16), dtype=torch.uint8)
+    logits = 40.0 * torch.nn.functional.one_hot(structure.long(), len(Structure)).movedim(-1, 1)
+    offsets = torch.randn(1, 2, 4, 16, 16)
+
+    loss = localiser_loss(logits.float(), offsets, structure, offsets)
+
+    assert float(loss.total) < 0.01
+    wrong = localiser_loss(logits.float(), offsets + 1.0, structure, offsets)
+    assert wrong.offsets > 1.0
+
+
+def test_training_is_resumed_where_it_ended(cases: Path, tmp_path: Path) -> None:
+    from training.localiser.crops import CropSettings
+    from training.localiser.fit import CHECKPOINT, LOG, FitSettings, fit, load_averaged
+
+    small = CropSettings(slices=8, rows=64, columns=64)
+    settings = FitSettings(steps=2, batch=1, workers=0, log_every=1)
+    fit(cases, tmp_path, small, settings)
+    network = fit(cases, tmp_path, small, FitSettings(steps=3, batch=1, workers=0, log_every=1))
+
+    steps = [json.loads(line)["step"] for line in (tmp_path / LOG).read_text().splitlines()]
+    assert steps == [1, 2, 3]
+    stored = load_averaged(tmp_path / CHECKPOINT).state_dict()
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, stored[name])
+
+
+def test_learning_rate_rises_then_falls_to_nearly_nothing() -> None:
+    from training.localiser.fit import FitSettings, learning_rate
+
+    settings = FitSettings()
+    rates = [learning_rate(progress, settings) for progress in np.linspace(0, 1, 101)]
+    peak = int(np.argmax(rates))
+    assert rates[peak] == pytest.approx(settings.peak_rate)
+    assert 5 <= peak <= 10
+    assert rates == sorted(rates[: peak + 1]) + sorted(rates[peak + 1 :], reverse=True)
+    assert rates[-1] < 0.01 * settings.peak_rate
+
+
+def test_bundle_serves_what_was_trained(tmp_path: Path) -> None:
+    from models.localiser.network import LocaliserNetwork, ServedLocaliser
+    from models.runtime import open_session
+    from training.export import export_bundle
+    from training.localiser.bundle import draft, figures_of
+    from training.localiser.session import CheckpointSession
+
+    torch.manual_seed(1)
+    network = LocaliserNetwork()
+    evaluation = {"groups": {"T1": {"series": 0}}}
+    described = draft("0.1.0", LevelSettings(lumbar_6=0.05), figures_of(evaluation))
+    bundle, parity = export_bundle(ServedLocaliser(network).eval(), described, tmp_path)
+
+    assert parity.largest < 1e-3
+    assert level_settings(bundle.metadata).lumbar_6 == 0.05
+    shape = (6, 90, 70)
+    affine = grid_affine(Spacing(4.0, 1.0, 1.0), shape, np.array([8.0, 8.0, -40.0]))
+    study = StudyVolumes(painted(chain(3), affine, shape), {})
+    served = Localiser(open_session(bundle, "cpu"), bundle.metadata)(study)
+    ours = Localiser(CheckpointSession(network.eval()), {})(study)
+    assert (served.labels == ours.labels).mean() > 0.999

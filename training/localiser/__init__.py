@@ -1,0 +1,1 @@
+"""How the localiser's weights are made: crops of synthetic spines, loss, loop, validation."""

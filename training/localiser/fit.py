@@ -1,0 +1,203 @@
+"""The training loop: one process, one thread of torch, a worker that scans; it can be resumed."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from models.localiser.network import LocaliserNetwork
+from training.localiser.crops import Crop, CropSettings, CropStream
+from training.localiser.loss import Loss, localiser_loss
+
+CHECKPOINT: Final = "checkpoint.pt"
+LOG: Final = "log.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class FitSettings:
+    """How long and how fast.
+
+    Attributes:
+        steps: Batches at most.
+        minutes: The schedule ends after this time even if `steps` are not reached; None: no limit.
+        batch: Crops per step.
+        peak_rate: Largest learning rate.
+        warm_up: Part of the schedule in which the rate rises.
+        weight_decay, clip: Of AdamW and of the gradient norm.
+        averaging: Decay of the averaged weights, which are those that are kept.
+        workers: Scanning processes.
+        log_every, save_every: Steps.
+        seed: Of weights and crops.
+    """
+
+    steps: int = 2500
+    minutes: float | None = None
+    batch: int = 2
+    peak_rate: float = 2.5e-3
+    warm_up: float = 0.08
+    weight_decay: float = 1e-3
+    clip: float = 2.0
+    averaging: float = 0.99
+    workers: int = 1
+    log_every: int = 20
+    save_every: int = 100
+    seed: int = 1
+
+
+@dataclass(slots=True)
+class State:
+    """All that changes during training."""
+
+    network: LocaliserNetwork
+    averaged: LocaliserNetwork
+    optimiser: torch.optim.AdamW
+    step: int = 0
+    seconds: float = 0.0
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint, whole or not at all."""
+        part = path.with_suffix(".part")
+        torch.save(
+            {
+                "network": self.network.state_dict(),
+                "averaged": self.averaged.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "step": self.step,
+                "seconds": self.seconds,
+            },
+            part,
+        )
+        part.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint."""
+        stored = torch.load(path, weights_only=True)
+        self.network.load_state_dict(stored["network"])
+        self.averaged.load_state_dict(stored["averaged"])
+        self.optimiser.load_state_dict(stored["optimiser"])
+        self.step, self.seconds = stored["step"], stored["seconds"]
+
+
+def load_averaged(path: Path) -> LocaliserNetwork:
+    """The network to use: the averaged weights of a checkpoint."""
+    network = LocaliserNetwork()
+    network.load_state_dict(torch.load(path, weights_only=True)["averaged"])
+    return network.eval()
+
+
+def fit(cases: Path, out: Path, crops: CropSettings, settings: FitSettings) -> LocaliserNetwork:
+    """Train on a folder of cases; go on where a checkpoint in `out` ends.
+
+    Args:
+        cases: Folder of `case-*.npz`.
+        out: Receives `checkpoint.pt` and `log.jsonl`.
+        crops: What the crops look like.
+        settings: Schedule.
+
+    Returns:
+        The network with its averaged weights.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    torch.manual_seed(settings.seed)
+    state = _start(settings)
+    if (out / CHECKPOINT).exists():
+        state.load(out / CHECKPOINT)
+    batches = _batches(cases, crops, settings, state.step)
+    last = time.monotonic()
+    while (progress := _progress(state, settings)) < 1.0:
+        loss = _step(state, next(batches), settings, progress)
+        now = time.monotonic()
+        state.seconds += now - last
+        last = now
+        if state.step % settings.log_every == 0:
+            _write_log(out / LOG, state, loss, progress)
+        if state.step % settings.save_every == 0:
+            state.save(out / CHECKPOINT)
+    state.save(out / CHECKPOINT)
+    return state.averaged.eval()
+
+
+def _start(settings: FitSettings) -> State:
+    network = LocaliserNetwork()
+    optimiser = torch.optim.AdamW(
+        network.parameters(), settings.peak_rate, weight_decay=settings.weight_decay
+    )
+    return State(network, copy.deepcopy(network).eval(), optimiser)
+
+
+def _batches(
+    cases: Path, crops: CropSettings, settings: FitSettings, done: int
+) -> Iterator[dict[str, Tensor]]:
+    # A resumed run draws other crops than the ones it has seen.
+    stream = CropStream(cases, crops, seed=settings.seed + 7919 * done)
+    loader: DataLoader[Crop] = DataLoader(
+        stream,
+        batch_size=settings.batch,
+        num_workers=settings.workers,
+        prefetch_factor=8 if settings.workers else None,
+    )
+    batches: Iterator[dict[str, Tensor]] = iter(loader)
+    return batches
+
+
+def _progress(state: State, settings: FitSettings) -> float:
+    """How much of the schedule is done, 0 to 1, by steps or by time."""
+    by_time = state.seconds / (60.0 * settings.minutes) if settings.minutes else 0.0
+    return max(state.step / settings.steps, by_time)
+
+
+def learning_rate(progress: float, settings: FitSettings) -> float:
+    """One cycle: up along a cosine, then down along a longer one to nearly nothing."""
+    if progress < settings.warm_up:
+        part = 0.5 - 0.5 * np.cos(np.pi * progress / settings.warm_up)
+        return float(settings.peak_rate * (0.04 + 0.96 * part))
+    down = (progress - settings.warm_up) / (1.0 - settings.warm_up)
+    return float(settings.peak_rate * (0.001 + 0.999 * (0.5 + 0.5 * np.cos(np.pi * down))))
+
+
+def _step(state: State, batch: dict[str, Tensor], settings: FitSettings, progress: float) -> Loss:
+    for group in state.optimiser.param_groups:
+        group["lr"] = learning_rate(progress, settings)
+    state.network.train()
+    logits, offsets = state.network(batch["image"])
+    loss = localiser_loss(logits, offsets, batch["structure"], batch["offsets"])
+    state.optimiser.zero_grad(set_to_none=True)
+    loss.total.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(state.network.parameters(), settings.clip)
+    state.optimiser.step()
+    state.step += 1
+    _average(state, settings)
+    return loss
+
+
+@torch.no_grad()
+def _average(state: State, settings: FitSettings) -> None:
+    decay = min(settings.averaging, (1 + state.step) / (10 + state.step))
+    pairs = zip(state.averaged.parameters(), state.network.parameters(), strict=True)
+    for averaged, current in pairs:
+        averaged.lerp_(current, 1.0 - decay)
+
+
+def _write_log(path: Path, state: State, loss: Loss, progress: float) -> None:
+    line: dict[str, Any] = {
+        "step": state.step,
+        "minutes": round(state.seconds / 60, 2),
+        "progress": round(progress, 4),
+        "loss": round(float(loss.total.detach()), 4),
+        "cross_entropy": round(loss.cross_entropy, 4),
+        "dice": round(loss.dice, 4),
+        "offsets": round(loss.offsets, 4),
+    }
+    with path.open("a") as file:
+        file.write(json.dumps(line) + "\n")
