@@ -112,6 +112,8 @@ def find_bodies(
 def places_of(labels: NDArray[np.uint8]) -> dict[int, NDArray[np.intp]]:
     """Voxels (n, 3) of every label, found in one pass over the array."""
     flat = np.flatnonzero(labels)
+    if not len(flat):
+        return {}
     values = labels.ravel()[flat]
     order = np.argsort(values, kind="stable")
     places = np.stack(np.unravel_index(flat[order], labels.shape), axis=1)

@@ -100,7 +100,7 @@ def _resized(inputs: int, pitch_mm: float, wanted_mm: float) -> tuple[int, float
     step = wanted_mm / pitch_mm
     if abs(step - 1.0) < _SAME_PITCH:
         return inputs, 0.0, 1.0
-    outputs = max(1, round(inputs / step))
+    outputs = max(1, int(np.ceil(inputs / step - 1e-6)))
     start = (inputs - 1) / 2 - step * (outputs - 1) / 2
     return outputs, start, step
 

@@ -15,7 +15,8 @@ from models.errors import AcuityError
 STEPS: Final = {
     "phantom": "training.phantom.case",
     "fit localiser": "training.localiser",
-    "fit scorer": "training.scorer.loop",
+    "fit scorer": "training.scorer",
+    "export localiser": "training.localiser.bundle",
     "export scorer": "training.scorer.export",
     "evaluate": "training.evaluate_real",
 }
