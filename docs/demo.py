@@ -16,10 +16,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from rich.console import Console
-
 from service.report.json_writer import from_json
-from service.report.terminal import print_report
+from service.report.terminal import print_report, report_console
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "demo-out"
@@ -30,7 +28,7 @@ WAIT_S = 120
 def main() -> None:
     """Start the service, send a study, keep and print the report, stop the service."""
     study = Path(sys.argv[1]) if len(sys.argv) > 1 else first_sample()
-    console = Console()
+    console = report_console(sys.stdout)
     service = subprocess.Popen(
         [sys.executable, "-m", "service.cli", "serve", "--port", "0"],
         stdout=subprocess.PIPE,

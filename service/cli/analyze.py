@@ -29,14 +29,12 @@ def analyze(
 
     Exit code 3 when no sagittal spine MR series is usable; the report then says why.
     """
-    from rich.console import Console  # noqa: PLC0415
-
     from service import logs  # noqa: PLC0415
     from service.cli.configuration import load_settings  # noqa: PLC0415
     from service.pipeline import Clock, open_stages, report_on  # noqa: PLC0415
     from service.report.json_writer import to_json  # noqa: PLC0415
     from service.report.outputs import parse_formats, write_outputs  # noqa: PLC0415
-    from service.report.terminal import print_report  # noqa: PLC0415
+    from service.report.terminal import print_report, report_console  # noqa: PLC0415
 
     wanted = parse_formats(formats)
     settings = load_settings()
@@ -47,7 +45,7 @@ def analyze(
     if as_json:
         output.write(to_json(result.report).decode())
     else:
-        print_report(result.report, Console(file=output))
+        print_report(result.report, report_console(output))
         for path in written:
             output.write(f"{path}\n")
     output.flush()

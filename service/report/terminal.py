@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Final
+from typing import IO, Final
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -47,6 +47,15 @@ ANCHORS: Final[dict[Anchor, str]] = {
 UNSAID: Final = "-"
 REMARKED: Final = "*"
 SHOWN_FILES: Final = 5
+
+
+WIDTH: Final = 100
+"""Columns the table is made for."""
+
+
+def report_console(file: IO[str]) -> Console:
+    """A console as wide as the terminal; a pipe or a file has no width and gets `WIDTH`."""
+    return Console(file=file, width=None if file.isatty() else WIDTH)
 
 
 def print_report(report: StudyReport, console: Console) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import FileDataset
 
 from models.registry import PACKAGED, bundle_folders
@@ -109,8 +110,12 @@ def test_unusable_input_is_refused_and_the_json_says_why(tmp_path: Path, kind: s
 
 @needs_bundles
 def test_without_fluid_sensitive_series_edema_is_not_said(tmp_path: Path) -> None:
-    t1 = write(tmp_path / "study", stack(11, builders.T1))
-    done = acuity("analyze", t1, "--json")
+    study = tmp_path / "study"
+    study.mkdir()
+    for path in sorted(sample().rglob("*.dcm")):
+        if "InversionTime" not in dcmread(path, stop_before_pixels=True):
+            shutil.copy(path, study / f"{path.parent.name}-{path.name}")
+    done = acuity("analyze", study, "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert "no_fluid_sensitive_series" in {item["code"] for item in report["abstentions"]}

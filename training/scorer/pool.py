@@ -13,11 +13,16 @@ from numpy.typing import NDArray
 
 from models.scorer.crops import CHANNELS, PRESENCE
 from models.scorer.distribution import FLUID_ROLES
+from models.scorer.heads import BINARY_HEADS
 from models.scorer.normalisation import LOG_RANGE
 from training.scorer.cache import load_levels, unpacked
-from training.scorer.targets import without_fluid
+from training.scorer.targets import UNKNOWN, without_fluid
 
 IMAGES: Final = len(CHANNELS) - 2
+FAINTEST: Final = 0.2
+"""Contrast of edema to the marrow around it, log signal, under which no reader would call it. The
+question is not asked there: a network made to answer it calls every slightly bright body."""
+
 MOST_WAVES: Final = 0.24
 """Largest SD, in log signal, of the smooth variation added to a channel."""
 
@@ -100,7 +105,30 @@ def _judged(
     count, _, slices, rows, columns = crops.shape
     own = crops[:, -2].reshape(count, slices, rows // 2, 2, columns // 2, 2).mean(axis=(3, 5))
     counts = (own > 0.5).astype(np.float32)[:, None] * shown[:, None, None, None, None]
+    faint = shown & (_contrast(crops, own, edema) < FAINTEST)
+    targets[np.ix_(faint, [BINARY_HEADS.index(name) for name in ("edema", "unhealed")])] = UNKNOWN
+    counts[faint] = 0.0
     return Batch(crops, presence, targets, edema, counts.astype(np.float32))
+
+
+def _contrast(
+    crops: NDArray[np.float32], own: NDArray[np.float32], edema: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """(batch,) how much edema outshines the rest of the marrow in view, log signal.
+
+    Infinite where a body has none: that answer is always asked for.
+    """
+    count, _, slices, rows, columns = crops.shape
+    halves = (count, slices, rows // 2, 2, columns // 2, 2)
+    fluid = crops[:, CHANNELS.index("fluid")].reshape(halves).mean(axis=(3, 5))
+    bodies = crops[:, -1].reshape(halves).mean(axis=(3, 5)) > 0.9
+    contrast = np.full(count, np.inf)
+    for level in range(count):
+        wet = (own[level] > 0.5) & (edema[level, 0] > 0.5)
+        rest = bodies[level] & (edema[level, 0] < 0.1)
+        if wet.any() and rest.any():
+            contrast[level] = np.median(fluid[level][wet]) - np.median(fluid[level][rest])
+    return contrast
 
 
 def augmented(batch: Batch, rng: np.random.Generator) -> Batch:
