@@ -47,13 +47,18 @@ SACRUM_NOT_SCORED: Final = Abstention(
 """Said where S1 is among the levels."""
 
 LIMIT_T1_MISSING: Final = "t1_missing"
+LIMIT_PARTLY_COVERED: Final = "body_partly_covered"
 
 
 def call_edema(
     probability: float, extent_fraction: float, point: OperatingPoint, limits: tuple[str, ...]
 ) -> Edema:
-    """Edema finding; an absent edema has no extent."""
-    call = point.call(probability)
+    """Edema finding; an absent edema has no extent.
+
+    A body cut by the edge of the image is never called: the coil's end is there, and what is seen
+    is not the body.
+    """
+    call = Call.INDETERMINATE if LIMIT_PARTLY_COVERED in limits else point.call(probability)
     extent = 0.0 if call is Call.ABSENT else extent_fraction
     return Edema(probability, call, extent, limits)
 

@@ -163,6 +163,8 @@ class Scorer:
         fluid = crops.channels.get("fluid")
         if fluid is not None:
             limits = fluid.volume.limits
+            if vertebra.coverage is Coverage.PARTIAL:
+                limits = (*limits, calls.LIMIT_PARTLY_COVERED)
             edema = calls.call_edema(
                 chance["edema"], float(extents[level]), points["edema"], limits
             )
@@ -251,9 +253,9 @@ def _abstentions(localisation: Localisation, crops: LevelCrops) -> tuple[Abstent
         said.append(calls.SACRUM_NOT_SCORED)
     said.extend(
         Abstention(
-            "body_partly_covered",
+            calls.LIMIT_PARTLY_COVERED,
             vertebra.level or f"body {vertebra.index}",
-            "The body is cut by the edge of the volume: its shape and healing are not judged.",
+            "The body is cut by the edge of the volume: edema, shape and healing are not judged.",
         )
         for vertebra in localisation.vertebrae
         if vertebra.coverage is Coverage.PARTIAL and vertebra.level != SACRUM

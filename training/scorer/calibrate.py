@@ -29,8 +29,11 @@ CALLED: Final = ("edema", "fracture", "unhealed", "pathological")
 """Heads with an operating point."""
 
 MISS_RATE: Final = 0.03
-FALSE_RATE: Final = 0.03
+FALSE_RATE: Final = 0.01
 """Shares of positives below `low` and of negatives from `high` on that are accepted."""
+
+EVEN: Final = 0.5
+"""Nothing is called present below an even chance, however rare it is among the negatives."""
 
 NOMINAL_COVERAGE: Final = 0.90
 FEWEST: Final = 8
@@ -140,6 +143,7 @@ def choose_point(
     high = float(np.quantile(probability[~positive], 1 - FALSE_RATE))
     if low >= high:
         low = high = (low + high) / 2
+    high = max(high, EVEN)
     return OperatingPoint(
         low=round(low, 4),
         high=round(high, 4),

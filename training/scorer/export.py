@@ -150,7 +150,14 @@ def _card(figures: dict[str, Any]) -> ModelCard:
             "All figures are of synthetic spines; none says how it does on patients.",
             "Benign and pathological are told apart poorly without T1 or a Dixon fat image.",
             "Edema is not age: an old fracture may keep it and a new one may hide it.",
-            "The sacrum is not scored; bodies cut by the image edge get no fracture call.",
+            "The sacrum is not scored; bodies cut by the image edge get no call.",
+            "Edema that outshines the marrow around it by less than a fifth was not asked for in "
+            "training or evaluation.",
+            "One real study with STIR was looked at while the training's disturbances and the rule "
+            "for operating points were chosen. In it the two levels with visible edema score "
+            "highest, but T10 and T11, which no reader marks, are called edematous as well: expect "
+            "false calls of edema on real scans. Fracture and etiology have not been tried on "
+            "labelled real scans at all.",
         ),
     )
 

@@ -137,6 +137,8 @@ def test_sacrum_and_cut_bodies_are_not_judged() -> None:
     scores, _ = score(toy, Role.STIR, partial=("L2",))
     first, last = scores.levels[0], scores.levels[-1]
     assert first.edema is not None
+    assert first.edema.call is Call.INDETERMINATE
+    assert "body_partly_covered" in first.edema.limited_by
     assert (first.fracture, first.acuity, first.etiology) == (None, None, None)
     assert (last.edema, last.fracture, last.acuity, last.etiology) == (None,) * 4
     codes = {(a.code, a.scope) for a in scores.abstentions}
