@@ -48,7 +48,9 @@ with tempfile.TemporaryDirectory() as workspace:
     }
     spooled = [path for path in Path(workspace).rglob("*") if path.is_file()]
     answer["spooled"] = sum(path.stat().st_size for path in spooled)
-answer["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+# VmHWM and not ru_maxrss, which a child inherits from the process that started it.
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+answer["peak_mib"] = int(peak.split()[1]) / 1024
 print(json.dumps(answer))
 """
 

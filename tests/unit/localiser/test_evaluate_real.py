@@ -58,7 +58,7 @@ def test_every_body_of_a_real_study_is_found(
 ) -> None:
     if not (REAL / study).is_dir():
         pytest.skip("REAL SCANS NOT FOUND: set ACUITY_REAL_DATA to the folder that has them")
-    (tmp_path / study).symlink_to(REAL / study)
+    (tmp_path / study).symlink_to((REAL / study).resolve())
 
     localiser = evaluate_real.open_localiser(None, None)
     results = list(evaluate_real.evaluate(tmp_path, localiser, None))
