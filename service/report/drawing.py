@@ -214,7 +214,7 @@ class StudyViews:
 def png(image: Image.Image) -> bytes:
     """Encode a picture; no metadata, so equal pictures give equal bytes."""
     stream = BytesIO()
-    image.save(stream, format="PNG", compress_level=2)
+    image.save(stream, format="PNG", compress_level=1)
     return stream.getvalue()
 
 

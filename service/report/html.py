@@ -35,7 +35,7 @@ from service.report.key_images import heat_rgba, levels_by_index
 from service.report.markup import Markup, element, join
 from service.report.result import StudyResult
 
-CROP_PX_PER_MM: Final = 4.0
+CROP_PX_PER_MM: Final = 3.0
 NAME_GAP_PX: Final = 7
 
 

@@ -44,7 +44,7 @@ HEAT_OPACITY: Final = 0.55
 GAP_PX: Final = 12
 LINE_PX: Final = 30
 CAPTION_PX: Final = 26
-CROP_PX_PER_MM: Final = 5.5
+CROP_PX_PER_MM: Final = 4.0
 SUPERSAMPLING: Final = 3
 """Lines are painted this much larger and reduced, because Pillow's own are not anti-aliased."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 from uuid import uuid4
 
 from models.errors import AcuityError
@@ -91,16 +92,41 @@ def write_atomically(path: Path, data: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
+Files = list[tuple[str, bytes]]
+
+
 def _files(result: StudyResult, formats: Collection[Format]) -> Iterator[tuple[str, bytes]]:
-    if Format.JSON in formats:
-        yield "report.json", to_json(result.report)
-    if Format.HTML in formats:
-        yield "report.html", to_html(result).encode()
-    if Format.PNG in formats:
-        for image in key_images(result):
-            yield f"key-{image.number}.png", image.png
-    if Format.NII in formats and result.localisation is not None:
-        yield "vertebrae.nii.gz", vertebrae_nifti(result.localisation)
-        edema = edema_nifti(result.scores, result.localisation) if result.scores else None
-        if edema is not None:
-            yield "edema.nii.gz", edema
+    wanted = [render for name, render in _RENDERERS.items() if name in formats]
+    # Pillow paints and packs without holding the interpreter: two formats at a time take half.
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for files in pool.map(lambda render: render(result), wanted):
+            yield from files
+
+
+def _json(result: StudyResult) -> Files:
+    return [("report.json", to_json(result.report))]
+
+
+def _html(result: StudyResult) -> Files:
+    return [("report.html", to_html(result).encode())]
+
+
+def _png(result: StudyResult) -> Files:
+    return [(f"key-{image.number}.png", image.png) for image in key_images(result)]
+
+
+def _nii(result: StudyResult) -> Files:
+    if result.localisation is None:
+        return []
+    files = [("vertebrae.nii.gz", vertebrae_nifti(result.localisation))]
+    edema = edema_nifti(result.scores, result.localisation) if result.scores else None
+    return files if edema is None else [*files, ("edema.nii.gz", edema)]
+
+
+_RENDERERS: Final[dict[Format, Callable[[StudyResult], Files]]] = {
+    Format.JSON: _json,
+    Format.HTML: _html,
+    Format.PNG: _png,
+    Format.NII: _nii,
+}
+"""In the order in which files are listed."""
