@@ -19,7 +19,7 @@ from training.scorer.cache import load_levels, unpacked
 from training.scorer.targets import UNKNOWN, without_fluid
 
 IMAGES: Final = len(CHANNELS) - 2
-FAINTEST: Final = 0.2
+FAINTEST_CONTRAST: Final = 0.2
 """Contrast of edema to the marrow around it, log signal, under which no reader would call it. The
 question is not asked there: a network made to answer it calls every slightly bright body."""
 
@@ -105,7 +105,7 @@ def _judged(
     count, _, slices, rows, columns = crops.shape
     own = crops[:, -2].reshape(count, slices, rows // 2, 2, columns // 2, 2).mean(axis=(3, 5))
     counts = (own > 0.5).astype(np.float32)[:, None] * shown[:, None, None, None, None]
-    faint = shown & (_contrast(crops, own, edema) < FAINTEST)
+    faint = shown & (_contrast(crops, own, edema) < FAINTEST_CONTRAST)
     targets[np.ix_(faint, [BINARY_HEADS.index(name) for name in ("edema", "unhealed")])] = UNKNOWN
     counts[faint] = 0.0
     return Batch(crops, presence, targets, edema, counts.astype(np.float32))
