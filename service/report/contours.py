@@ -11,8 +11,6 @@ Contour = NDArray[np.float64]
 """(n, 2) points (row, column) of a closed line, first point not repeated; voxel centres are whole
 numbers."""
 
-Edge = tuple[str, int, int]
-
 SEGMENTS: Final[dict[int, tuple[tuple[str, str], ...]]] = {
     1: (("left", "top"),),
     2: (("top", "right"),),
@@ -46,11 +44,11 @@ def trace(mask: NDArray[Any]) -> list[Contour]:
         Closed lines, longest first; empty for an empty mask. Steps of single pixels are smoothed
         away; a mask too thin for that is outlined as it is.
     """
-    rows, columns = np.nonzero(mask)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if rows.size == 0:
         return []
-    top, left = int(rows.min()), int(columns.min())
-    part = mask[top : rows.max() + 1, left : columns.max() + 1]
+    top, left = int(rows[0]), int(columns[0])
+    part = mask[top : rows[-1] + 1, left : columns[-1] + 1]
     padded = np.pad(part.astype(np.float64), MARGIN)
     lines = _lines(_smoothed(padded)) or _lines(padded)
     offset = np.array([top - MARGIN, left - MARGIN], dtype=np.float64)
@@ -68,31 +66,39 @@ def _smoothed(field: NDArray[np.float64]) -> NDArray[np.float64]:
 def _lines(field: NDArray[np.float64]) -> list[Contour]:
     inside = field > 0.5
     cases = inside[:-1, :-1] * 1 + inside[:-1, 1:] * 2 + inside[1:, 1:] * 4 + inside[1:, :-1] * 8
-    following: dict[Edge, Edge] = {}
-    for row, column in np.argwhere((cases > 0) & (cases < 15)).tolist():
-        for start, end in SEGMENTS[int(cases[row, column])]:
-            following[_edge(start, row, column)] = _edge(end, row, column)
+    columns = field.shape[1]
+    sides = _sides(columns)
+    cells = np.flatnonzero((cases > 0) & (cases < 15))
+    following: dict[int, int] = {}
+    for cell, case in zip(cells.tolist(), cases.ravel()[cells].tolist(), strict=True):
+        # A row has one corner more than cells, hence one number more.
+        edge = 2 * (cell + cell // (columns - 1))
+        for start, end in SEGMENTS[case]:
+            following[edge + sides[start]] = edge + sides[end]
     lines = []
     while following:
         edge = next(iter(following))
         line = []
         while edge in following:
-            line.append(_crossing(field, edge))
+            line.append(edge)
             edge = following.pop(edge)
-        lines.append(np.array(line, dtype=np.float64))
+        lines.append(_crossings(field, np.array(line)))
     return lines
 
 
-def _edge(side: str, row: int, column: int) -> Edge:
-    """Name a cell's side so that its neighbour gives it the same name."""
-    if side in ("top", "bottom"):
-        return ("across", row + (side == "bottom"), column)
-    return ("down", row, column + (side == "right"))
+def _sides(columns: int) -> dict[str, int]:
+    """Number a cell's sides, from twice its first corner's place, as its neighbours do.
+
+    An even number is the edge from a corner to the one on its right, an odd one downwards.
+    """
+    return {"top": 0, "left": 1, "right": 3, "bottom": 2 * columns}
 
 
-def _crossing(field: NDArray[np.float64], edge: Edge) -> tuple[float, float]:
-    direction, row, column = edge
-    step = (0, 1) if direction == "across" else (1, 0)
-    near, far = field[row, column], field[row + step[0], column + step[1]]
-    part = float((0.5 - near) / (far - near))
-    return row + part * step[0], column + part * step[1]
+def _crossings(field: NDArray[np.float64], edges: NDArray[np.intp]) -> Contour:
+    """Give the points (row, column) where the outline crosses these edges."""
+    columns = field.shape[1]
+    near, down = edges // 2, edges % 2
+    far = near + np.where(down, columns, 1)
+    values = field.ravel()
+    part = (0.5 - values[near]) / (values[far] - values[near])
+    return np.stack([near // columns + part * down, near % columns + part * (1 - down)], axis=1)

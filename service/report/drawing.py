@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from io import BytesIO
+from threading import Lock
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +20,9 @@ from PIL import Image
 from models.findings import Localisation, Scores, StudyVolumes
 from models.geometry import Affine, spacing_of, to_index, to_lps
 from models.volume import FLUID_SENSITIVE, Role, Volume, in_sagittal_order
-from service.report.contours import trace
+from service.report.contours import Contour, trace
+from service.report.resampling import resample, to_grey
+from service.report.result import StudyResult
 
 OVERVIEW_HEIGHT_PX: Final = 900
 OVERVIEW_MARGINS_MM: Final = (52.0, 62.0, 24.0, 24.0)
@@ -64,7 +66,10 @@ class View:
 
     def project(self, points_lps_mm: ArrayLike) -> NDArray[np.float64]:
         """Map (…, 3) LPS mm, along the slice axis, to (…, 2) picture pixels (x, y)."""
-        row_column = to_index(self.affine, points_lps_mm)[..., 1:]
+        return self.to_pixels(to_index(self.affine, points_lps_mm)[..., 1:])
+
+    def to_pixels(self, row_column: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map (…, 2) indices (row, column) of the slice to (…, 2) picture pixels (x, y)."""
         row_column_px = (row_column + 0.5 - np.array(self.corner)) * np.array(self.px_per_index)
         return np.asarray(row_column_px[..., ::-1])
 
@@ -85,21 +90,27 @@ class Outline:
 
 
 class StudyViews:
-    """Pictures of one study."""
+    """Pictures of one study; several threads may ask for them at a time.
+
+    Windows, slices and outlines are kept: each is needed for many pictures.
+    """
 
     def __init__(
         self, volumes: StudyVolumes, localisation: Localisation, scores: Scores | None
     ) -> None:
-        self._volumes = {
-            Role(role): in_sagittal_order(volume) for role, volume in volumes.by_role.items()
-        }
-        self._volumes.setdefault(volumes.reference.role, in_sagittal_order(volumes.reference))
+        by_role = {volumes.reference.role: volumes.reference, **volumes.by_role}
+        self._volumes = {Role(role): in_sagittal_order(by_role[role]) for role in by_role}
         self._reference = self._volumes[volumes.reference.role]
         self._labels = _on_grid(localisation.labels, localisation.affine)
         edema = scores.edema_map if scores else None
         self._edema = None if edema is None else _on_grid(edema, localisation.affine)
         self._vertebrae = {vertebra.index: vertebra for vertebra in localisation.vertebrae}
+        self._best_slices = self._most_edema()
+        # What is made under the lock holds the interpreter anyway, so that waiting costs nothing.
+        self._lock = Lock()
         self._windows: dict[Role, tuple[float, float]] = {}
+        self._planes: dict[tuple[Role, int], Image.Image] = {}
+        self._traced: dict[tuple[int, int], tuple[Contour, ...]] = {}
 
     @cached_property
     def roles(self) -> tuple[Role, ...]:
@@ -127,7 +138,7 @@ class StudyViews:
         high = np.minimum(high, np.array(volume.shape[1:], dtype=np.float64))
         height_mm = float((high - low)[0] * pitch[0])
         scale = min(5.0, OVERVIEW_HEIGHT_PX / height_mm)
-        return _view(volume, self._middle(volume), (low, high), scale, self._window(role))
+        return self._view(volume, self._middle(volume), (low, high), scale)
 
     def crop(self, role: Role, index: int, px_per_mm: float) -> View:
         """A body in the slice of `role` that shows it best: most edema, else its centre."""
@@ -138,19 +149,59 @@ class StudyViews:
         centre = row_column[1:] + 0.5
         cut = (centre - half, centre + half)
         slice_index = _clipped(float(row_column[0]), volume)
-        return _view(volume, slice_index, cut, px_per_mm, self._window(role))
+        return self._view(volume, slice_index, cut, px_per_mm)
 
     def outlines(self, view: View, indices: Iterable[int]) -> tuple[Outline, ...]:
         """Outline the vertebrae of these indices in a view."""
-        return tuple(self._outline(view, index) for index in indices)
+        # Label index to the view's index, once for all its bodies.
+        between = np.linalg.inv(view.affine) @ self._labels.affine
+        return tuple(self._outline(view, index, between) for index in indices)
 
-    def heat(self, view: View) -> NDArray[np.float32] | None:
-        """Edema probability in the pixels of a view of the reference series, else None."""
+    def heat(self, view: View) -> NDArray[np.uint8] | None:
+        """Give the edema probability, in 255ths, in the pixels of a view.
+
+        Returns:
+            (height, width); None where there is none to show or another series is viewed.
+        """
         if self._edema is None or view.role is not self._reference.role:
             return None
-        plane = self._edema.array[view.slice_index]
-        scale_rows, scale_columns = view.px_per_index
-        return _resampled(plane, view.corner, (scale_rows, scale_columns), view.size)
+        plane = to_grey(self._edema.array[view.slice_index], (0.0, 1.0))
+        heat = resample(plane, view.corner, view.px_per_index, view.size)
+        return heat if heat.any() else None
+
+    def _view(
+        self,
+        volume: Volume,
+        slice_index: int,
+        cut: tuple[NDArray[np.float64], NDArray[np.float64]],
+        px_per_mm: float,
+    ) -> View:
+        """Cut (row, column) indices, low and high corner, out of a slice."""
+        low, high = cut
+        spacing = volume.spacing
+        px_per_index = (spacing.row_mm * px_per_mm, spacing.column_mm * px_per_mm)
+        height, width = (
+            max(1, round(float(span) * scale))
+            for span, scale in zip(high - low, px_per_index, strict=True)
+        )
+        corner = (float(low[0]), float(low[1]))
+        plane = self._plane(volume, slice_index)
+        return View(
+            role=volume.role,
+            slice_index=slice_index,
+            slice_count=volume.shape[0],
+            affine=volume.affine,
+            corner=corner,
+            px_per_index=px_per_index,
+            grey=resample(plane, corner, px_per_index, (width, height)),
+        )
+
+    def _plane(self, volume: Volume, slice_index: int) -> Image.Image:
+        with self._lock:
+            key = (volume.role, slice_index)
+            if key not in self._planes:
+                self._planes[key] = to_grey(volume.array[slice_index], self._window(volume.role))
+            return self._planes[key]
 
     def _middle(self, volume: Volume) -> int:
         return _clipped(float(np.median(self._centres(volume)[:, 0])), volume)
@@ -177,32 +228,45 @@ class StudyViews:
         centroids = np.stack([v.centroid_lps_mm for v in self._vertebrae.values()])
         return to_index(volume.affine, centroids)
 
+    def _most_edema(self) -> dict[int, int]:
+        """Map a body's index to the label slice with most of its edema; none without any."""
+        if self._edema is None:
+            return {}
+        labels, edema = self._labels.array, self._edema.array
+        where = np.flatnonzero(edema > 0)
+        count = len(labels)
+        # One number per body and slice: a single pass over the few voxels with edema.
+        found = labels.ravel()[where].astype(np.intp)
+        highest = max(int(found.max(initial=0)), *self._vertebrae)
+        cells = found * count + where // labels[0].size
+        sums = np.bincount(cells, edema.ravel()[where], (highest + 1) * count)
+        per_slice = sums.reshape(highest + 1, count)
+        return {
+            index: int(np.argmax(per_slice[index]))
+            for index in self._vertebrae
+            if per_slice[index].any()
+        }
+
     def _best_point(self, index: int) -> NDArray[np.float64]:
         centroid = self._vertebrae[index].centroid_lps_mm
-        if self._edema is None:
-            return centroid
-        per_slice = np.where(self._labels.array == index, self._edema.array, 0).sum(axis=(1, 2))
-        if not per_slice.any():
+        if index not in self._best_slices:
             return centroid
         place = to_index(self._labels.affine, centroid)
-        place[0] = float(np.argmax(per_slice))
+        place[0] = float(self._best_slices[index])
         return to_lps(self._labels.affine, place)
 
-    def _outline(self, view: View, index: int) -> Outline:
+    def _outline(self, view: View, index: int, between: Affine) -> Outline:
+        """Outline a body; `between` maps a label index to the view's index."""
         centroid = self._vertebrae[index].centroid_lps_mm
         # The label slice that lies under this body in the view: the two grids may be oblique to
         # each other, so it is looked up at the body and not once for the picture.
         place = to_index(view.affine, centroid)
         place[0] = view.slice_index
-        label_slice = round(float(to_index(self._labels.affine, to_lps(view.affine, place))[0]))
-        lines: tuple[NDArray[np.float64], ...] = ()
-        if 0 <= label_slice < self._labels.shape[0]:
-            lines = tuple(
-                view.project(
-                    to_lps(self._labels.affine, np.insert(line, 0, float(label_slice), axis=1))
-                )
-                for line in trace(self._labels.array[label_slice] == index)
-            )
+        label_slice = round(float(to_index(between, place)[0]))
+        lines = tuple(
+            view.to_pixels(to_lps(between, np.insert(line, 0, float(label_slice), axis=1))[:, 1:])
+            for line in self._trace(label_slice, index)
+        )
         x, y = view.project(centroid).tolist()
         if lines:
             front = min(float(line[:, 0].min()) for line in lines)
@@ -210,65 +274,28 @@ class StudyViews:
             front = x - HALF_BODY_MM * view.px_per_index[1] / spacing_of(view.affine).column_mm
         return Outline(index, lines, (front, y))
 
+    def _trace(self, label_slice: int, index: int) -> tuple[Contour, ...]:
+        if not 0 <= label_slice < self._labels.shape[0]:
+            return ()
+        with self._lock:
+            key = (label_slice, index)
+            if key not in self._traced:
+                self._traced[key] = tuple(trace(self._labels.array[label_slice] == index))
+            return self._traced[key]
 
-def png(image: Image.Image) -> bytes:
-    """Encode a picture; no metadata, so equal pictures give equal bytes."""
-    stream = BytesIO()
-    image.save(stream, format="PNG", compress_level=1)
-    return stream.getvalue()
+
+def views_of(result: StudyResult) -> StudyViews | None:
+    """Give a study's pictures; None where no series was usable."""
+    volumes, localisation = result.ingested.volumes, result.localisation
+    if volumes is None or localisation is None:
+        return None
+    return StudyViews(volumes, localisation, result.scores)
 
 
 def _on_grid(array: NDArray[Any], affine: Affine) -> Volume:
-    return in_sagittal_order(Volume(array.astype(np.float32), affine, Role.OTHER))
+    # A view, because a volume turns its array read-only. Labels stay whole numbers.
+    return in_sagittal_order(Volume(array.view(), affine, Role.OTHER))
 
 
 def _clipped(slice_position: float, volume: Volume) -> int:
     return int(np.clip(round(slice_position), 0, volume.shape[0] - 1))
-
-
-def _view(
-    volume: Volume,
-    slice_index: int,
-    cut: tuple[NDArray[np.float64], NDArray[np.float64]],
-    px_per_mm: float,
-    window: tuple[float, float],
-) -> View:
-    """Cut (row, column) indices, low and high corner, out of a slice; `window` is in signal."""
-    low, high = cut
-    px_per_index = (volume.spacing.row_mm * px_per_mm, volume.spacing.column_mm * px_per_mm)
-    height, width = (
-        max(1, round(float(span) * scale))
-        for span, scale in zip(high - low, px_per_index, strict=True)
-    )
-    corner = (float(low[0]), float(low[1]))
-    pixels = _resampled(volume.array[slice_index], corner, px_per_index, (width, height))
-    return View(
-        role=volume.role,
-        slice_index=slice_index,
-        slice_count=volume.shape[0],
-        affine=volume.affine,
-        corner=corner,
-        px_per_index=px_per_index,
-        grey=_windowed(pixels, window),
-    )
-
-
-def _resampled(
-    plane: NDArray[np.float32],
-    corner: tuple[float, float],
-    px_per_index: tuple[float, float],
-    size: tuple[int, int],
-) -> NDArray[np.float32]:
-    """Resample (rows, columns) to `size` (width, height), zero outside the slice."""
-    (row, column), (row_scale, column_scale) = corner, px_per_index
-    coefficients = (1 / column_scale, 0.0, column, 0.0, 1 / row_scale, row)
-    turned = Image.fromarray(np.ascontiguousarray(plane)).transform(
-        size, Image.Transform.AFFINE, coefficients, Image.Resampling.BICUBIC
-    )
-    return np.asarray(turned, dtype=np.float32)
-
-
-def _windowed(pixels: NDArray[np.float32], window: tuple[float, float]) -> NDArray[np.uint8]:
-    low, high = window
-    scaled = np.clip((pixels - low) / max(high - low, 1e-6), 0, 1)
-    return np.asarray(scaled * 255 + 0.5).astype(np.uint8)

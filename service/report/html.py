@@ -13,12 +13,13 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
-from PIL import Image
+import numpy as np
+from numpy.typing import NDArray
 
 from service.report.account import account_section, provenance_footer
 from service.report.cards import card, summary_table
 from service.report.document import LevelReport, StudyReport
-from service.report.drawing import Outline, StudyViews, View, png
+from service.report.drawing import Outline, StudyViews, View, views_of
 from service.report.headline import (
     FINDING_TONES,
     RESEARCH_STATEMENT,
@@ -31,16 +32,22 @@ from service.report.headline import (
     score_meaning,
     tone_of,
 )
-from service.report.key_images import heat_rgba, levels_by_index
+from service.report.key_images import levels_by_index
 from service.report.markup import Markup, element, join
+from service.report.painting import NAME_GAP_PX, heat_palette
+from service.report.png import png
 from service.report.result import StudyResult
 
 CROP_PX_PER_MM: Final = 3.0
-NAME_GAP_PX: Final = 7
 
 
-def to_html(result: StudyResult) -> str:
-    """Write a study's page; also for a study that could not be read, which then says why."""
+def to_html(result: StudyResult, views: StudyViews | None = None) -> str:
+    """Write a study's page; also for a study that could not be read, which then says why.
+
+    Args:
+        result: What to write.
+        views: Its pictures, where another writer shares them.
+    """
     report = result.report
     style = _style()
     head = element(
@@ -59,7 +66,12 @@ def to_html(result: StudyResult) -> str:
             for name in ("show-marks", "show-heat")
         )
     )
-    main = element("main", _headline(report), *_findings(result), account_section(report))
+    main = element(
+        "main",
+        _headline(report),
+        *_findings(result, views or views_of(result)),
+        account_section(report),
+    )
     body = element("body", switches, _header(report), main, provenance_footer(report))
     page: str = join(Markup("<!doctype html>\n"), element("html", head, body, lang="en"))
     return f"{page}\n"
@@ -98,12 +110,10 @@ def _headline(report: StudyReport) -> Markup:
     return element("section", element("ul", *items), class_="headline panel")
 
 
-def _findings(result: StudyResult) -> Iterator[Markup]:
-    volumes, localisation = result.ingested.volumes, result.localisation
-    levels = levels_by_index(result)
-    if volumes is None or localisation is None:
+def _findings(result: StudyResult, views: StudyViews | None) -> Iterator[Markup]:
+    if views is None:
         return
-    views = StudyViews(volumes, localisation, result.scores)
+    levels = levels_by_index(result)
     table = summary_table(result.report) if levels else None
     yield element("section", _pictures(views, levels), table, class_="reading")
     cards = {index: card(level, _crops(views, index, level)) for index, level in levels.items()}
@@ -158,10 +168,10 @@ def _figure(
 ) -> Markup:
     # Slice, edema map and lines share one coordinate system, so that no layout can part them.
     width, height = view.size
-    layers = [_layer(Image.fromarray(view.grey))]
+    layers = [_layer(view, png(view.grey))]
     heat = views.heat(view)
-    if heat is not None and heat.any():
-        layers.append(_layer(Image.fromarray(heat_rgba(heat)), class_="heat"))
+    if heat is not None:
+        layers.append(_layer(view, png(heat, heat_palette()), class_="heat"))
     outlines = views.outlines(view, levels)
     marks = (_mark(outline, levels[outline.index], view, named=named) for outline in outlines)
     picture = element(
@@ -177,19 +187,16 @@ def _figure(
     return element("figure", picture, element("figcaption", *caption))
 
 
-def _layer(image: Image.Image, class_: str | None = None) -> Markup:
-    source = f"data:image/png;base64,{base64.b64encode(png(image)).decode()}"
-    width, height = image.size
+def _layer(view: View, image: bytes, class_: str | None = None) -> Markup:
+    source = f"data:image/png;base64,{base64.b64encode(image).decode()}"
+    width, height = view.size
     return element("image", href=source, width=width, height=height, class_=class_)
 
 
 def _mark(outline: Outline, level: LevelReport, view: View, *, named: bool) -> Markup:
     tone = tone_of(level)
     title = f"{level_title(level)}: {TONE_NAMES[tone].lower()}"
-    lines = (
-        "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in line.tolist()) + "Z" for line in outline.lines
-    )
-    shape = element("path", d="".join(lines))
+    shape = element("path", d="".join(map(_path, outline.lines)))
     if not named:
         return element("g", shape, class_=tone)
     x, y = outline.name_at
@@ -198,6 +205,11 @@ def _mark(outline: Outline, level: LevelReport, view: View, *, named: bool) -> M
     name = element("text", text, x=f"{x - NAME_GAP_PX:.1f}", y=f"{y:.1f}")
     target = f"#level-{level.label_value}"
     return element("a", element("title", title), shape, name, href=target, class_=tone)
+
+
+def _path(line: NDArray[np.float64]) -> str:
+    points = "L".join(["%.1f %.1f"] * len(line)) % tuple(line.ravel().tolist())
+    return f"M{points}Z"
 
 
 def _swatch(tone: Tone) -> Markup:

@@ -7,8 +7,8 @@ moves the far slice of a 20-slice stack by 2 mm). Source of the layout: nifti1.h
 
 from __future__ import annotations
 
-import gzip
 import struct
+import zlib
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +21,9 @@ from service.report.assemble import label_values
 HEADER_BYTES: Final = 348
 DATA_OFFSET: Final = 352
 """The header and four zero bytes that say there is no extension."""
+
+GZIP_WINDOW_BITS: Final = 16 + zlib.MAX_WBITS
+"""16 more asks zlib for the header and the trailer of a gzip file."""
 
 SCANNER_ANATOMICAL: Final = 1
 UNITS_MM: Final = 2
@@ -57,8 +60,11 @@ def nifti_gz(array: NDArray[Any], affine: Affine, intent: int = INTENT_NONE) -> 
     """
     header = _header(array, affine, intent)
     data = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
-    # A modification time in the gzip header would make every run's bytes differ.
-    return gzip.compress(header + data, compresslevel=6, mtime=0)
+    # Bytes of real numbers hardly repeat but for runs of zeros: looking for more only takes time.
+    strategy = zlib.Z_RLE if array.dtype.kind == "f" else zlib.Z_DEFAULT_STRATEGY
+    # zlib's own gzip header holds no time of writing, which would make every run's bytes differ.
+    packer = zlib.compressobj(6, zlib.DEFLATED, GZIP_WINDOW_BITS, strategy=strategy)
+    return packer.compress(header + data) + packer.flush()
 
 
 def _header(array: NDArray[Any], affine: Affine, intent: int) -> bytes:

@@ -11,6 +11,7 @@ from typing import ClassVar, Final
 from uuid import uuid4
 
 from models.errors import AcuityError
+from service.report.drawing import StudyViews, views_of
 from service.report.html import to_html
 from service.report.json_writer import to_json
 from service.report.key_images import key_images
@@ -72,11 +73,16 @@ def write_outputs(
         # A second run may find fewer levels; a key image of the first must not outlive it.
         for stale in directory.glob("key-*.png"):
             stale.unlink()
-    written = []
-    for name, data in _files(result, formats):
-        write_atomically(directory / name, data)
-        written.append(directory / name)
-    return written
+    views = views_of(result) if _PICTURES & set(formats) else None
+    # Packing, resizing and flushing to disk do not hold the interpreter: formats made side by
+    # side take half as long.
+    with ThreadPoolExecutor(max_workers=len(_RENDERERS)) as pool:
+        jobs = [
+            pool.submit(_write, render(result, views), directory)
+            for name, render in _RENDERERS.items()
+            if name in formats
+        ]
+    return [path for job in jobs for path in job.result()]
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -92,41 +98,46 @@ def write_atomically(path: Path, data: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
-Files = list[tuple[str, bytes]]
+Files = Iterator[tuple[str, bytes]]
 
 
-def _files(result: StudyResult, formats: Collection[Format]) -> Iterator[tuple[str, bytes]]:
-    wanted = [render for name, render in _RENDERERS.items() if name in formats]
-    # Pillow paints and packs without holding the interpreter: two formats at a time take half.
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        for files in pool.map(lambda render: render(result), wanted):
-            yield from files
+def _write(files: Files, directory: Path) -> list[Path]:
+    written = []
+    for name, data in files:
+        write_atomically(directory / name, data)
+        written.append(directory / name)
+    return written
 
 
-def _json(result: StudyResult) -> Files:
-    return [("report.json", to_json(result.report))]
+def _json(result: StudyResult, _views: StudyViews | None) -> Files:
+    yield "report.json", to_json(result.report)
 
 
-def _html(result: StudyResult) -> Files:
-    return [("report.html", to_html(result).encode())]
+def _html(result: StudyResult, views: StudyViews | None) -> Files:
+    yield "report.html", to_html(result, views).encode()
 
 
-def _png(result: StudyResult) -> Files:
-    return [(f"key-{image.number}.png", image.png) for image in key_images(result)]
+def _png(result: StudyResult, views: StudyViews | None) -> Files:
+    for image in key_images(result, views):
+        yield f"key-{image.number}.png", image.png
 
 
-def _nii(result: StudyResult) -> Files:
+def _nii(result: StudyResult, _views: StudyViews | None) -> Files:
     if result.localisation is None:
-        return []
-    files = [("vertebrae.nii.gz", vertebrae_nifti(result.localisation))]
+        return
+    yield "vertebrae.nii.gz", vertebrae_nifti(result.localisation)
     edema = edema_nifti(result.scores, result.localisation) if result.scores else None
-    return files if edema is None else [*files, ("edema.nii.gz", edema)]
+    if edema is not None:
+        yield "edema.nii.gz", edema
 
 
-_RENDERERS: Final[dict[Format, Callable[[StudyResult], Files]]] = {
+_RENDERERS: Final[dict[Format, Callable[[StudyResult, StudyViews | None], Files]]] = {
     Format.JSON: _json,
     Format.HTML: _html,
     Format.PNG: _png,
     Format.NII: _nii,
 }
-"""In the order in which files are listed."""
+"""In the order in which files are listed; each makes its files when they are asked for."""
+
+_PICTURES: Final = frozenset({Format.HTML, Format.PNG})
+"""What shares the pictures of a study."""

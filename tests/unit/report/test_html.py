@@ -128,6 +128,7 @@ def test_pictures_are_inside_and_heat_can_be_switched_off(page: str) -> None:
     images = parsed.named("image")
     heat = [attributes for attributes in images if attributes.get("class") == "heat"]
     assert len(images) > len(heat) > 0
+    assert len(heat) < len(images) / 2  # none on another series
     assert {attributes["id"] for attributes in parsed.named("input")} == {"show-marks", "show-heat"}
 
 

@@ -1,10 +1,11 @@
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import numpy as np
 from PIL import Image
 
 from service.report.headline import TONE_COLOURS, Tone
-from service.report.key_images import KeyImage, heat_rgba, key_images
+from service.report.key_images import KeyImage, key_images
 from tests.unit.report import made
 
 
@@ -46,10 +47,13 @@ def test_same_study_same_pictures() -> None:
     assert first == second
 
 
+def test_several_threads_paint_the_same_pictures() -> None:
+    study = made.result()
+    alone = list(key_images(study))
+    with ThreadPoolExecutor(max_workers=3) as pool:
+        together = list(pool.map(lambda _: list(key_images(study)), range(6)))
+    assert together == [alone] * 6
+
+
 def test_no_bodies_no_pictures() -> None:
     assert list(key_images(made.unusable_result())) == []
-
-
-def test_heat_is_clear_where_there_is_none() -> None:
-    pixels = heat_rgba(np.array([[0.0, 0.5, 1.5, -0.2]], dtype=np.float32))
-    assert pixels[0, :, 3].tolist() == [0, 70, 140, 0]

@@ -81,3 +81,24 @@ def test_failed_write_keeps_the_old_file_and_leaves_nothing(
         write_atomically(target, b"new")
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_shared_pictures_are_those_of_each_writer_alone(tmp_path: Path) -> None:
+    together = write_outputs(made.result(), tmp_path / "together")
+    alone = [
+        path for kind in Format for path in write_outputs(made.result(), tmp_path / kind, {kind})
+    ]
+    assert [path.name for path in together] == [path.name for path in alone]
+    assert [path.read_bytes() for path in together] == [path.read_bytes() for path in alone]
+
+
+def test_folder_that_cannot_be_written_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_descriptor: int) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_outputs(made.result(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
