@@ -17,18 +17,39 @@ def body_boxes(labels: NDArray[np.uint8]) -> dict[int, Box]:
     Returns:
         Label to its box, for the labels that occur.
     """
-    voxels = np.stack(np.nonzero(labels), axis=1)
-    values = labels[tuple(voxels.T)]
+    around = _box_of(labels > 0)
+    if around is None:
+        return {}
+    part = labels[around]
     boxes = {}
-    for value in np.unique(values):
-        own = voxels[values == value]
-        low, high = own.min(axis=0), own.max(axis=0) + 1
-        boxes[int(value)] = (
-            slice(int(low[0]), int(high[0])),
-            slice(int(low[1]), int(high[1])),
-            slice(int(low[2]), int(high[2])),
-        )
+    for value in range(1, int(part.max()) + 1):
+        own = _box_of(part == value)
+        if own is not None:
+            boxes[value] = _moved(own, around)
     return boxes
+
+
+def _box_of(mask: NDArray[np.bool_]) -> Box | None:
+    """Bounding box of a mask by projections: far quicker than listing its voxels."""
+    plane = np.any(mask, axis=0)
+    filled = (
+        np.flatnonzero(np.any(mask.reshape(len(mask), -1), axis=1)),
+        np.flatnonzero(np.any(plane, axis=1)),
+        np.flatnonzero(np.any(plane, axis=0)),
+    )
+    if not filled[0].size:
+        return None
+    first, second, third = (slice(int(side[0]), int(side[-1]) + 1) for side in filled)
+    return first, second, third
+
+
+def _moved(box: Box, outer: Box) -> Box:
+    """A box inside another one, counted from where the other is counted from."""
+    first, second, third = (
+        slice(side.start + away.start, side.stop + away.start)
+        for side, away in zip(box, outer, strict=True)
+    )
+    return first, second, third
 
 
 def body_voxels(labels: NDArray[np.uint8], index: int, box: Box) -> NDArray[np.int64]:

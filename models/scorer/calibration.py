@@ -7,7 +7,7 @@ synthetic cases by `training.scorer` and travel in the bundle's metadata.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.errors import BundleError
 from models.findings import Call, Etiology
+from models.scorer.contrast import ContrastRule
 from models.scorer.crops import PRESENCE
 from models.scorer.heads import BINARY_HEADS, HEADS
 
@@ -76,6 +77,7 @@ class ScorerCalibration:
         reference_heights_mm: Level to its mean (anterior, middle, posterior) height; only ratios
             between levels are used.
         bounds: Statistic name to the (low, high) range seen in training.
+        contrast: When measured contrast supports a call of edema.
     """
 
     platt: Mapping[str, Platt]
@@ -84,6 +86,7 @@ class ScorerCalibration:
     map_threshold: float
     reference_heights_mm: Mapping[str, tuple[float, float, float]]
     bounds: Mapping[str, tuple[float, float]]
+    contrast: ContrastRule = field(default_factory=ContrastRule)
 
     def probabilities(self, heads: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
         """Calibrated probabilities by head name from the network's (level, len(HEADS)) output."""
@@ -151,6 +154,22 @@ def read_calibration(metadata: Mapping[str, Any]) -> ScorerCalibration:
                 name: (float(pair[0]), float(pair[1]))
                 for name, pair in calibration["bounds"].items()
             },
+            contrast=_contrast_rule(calibration.get("contrast", {})),
         )
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise BundleError("the scorer bundle's calibration is incomplete") from error
+
+
+def _contrast_rule(stored: Mapping[str, Any]) -> ContrastRule:
+    """The bundle's rule of measured contrast; what it does not say is as in `ContrastRule`."""
+    usual = ContrastRule()
+    return ContrastRule(
+        bright_ratio=float(stored.get("bright_ratio", usual.bright_ratio)),
+        spread_factor={
+            str(role): float(factor)
+            for role, factor in stored.get("spread_factor", usual.spread_factor).items()
+        },
+        agrees_from=float(stored.get("agrees_from", usual.agrees_from)),
+        clear_from=float(stored.get("clear_from", usual.clear_from)),
+        chosen_on=str(stored.get("chosen_on", usual.chosen_on)),
+    )

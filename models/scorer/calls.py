@@ -1,13 +1,15 @@
 """Rules that turn calibrated probabilities into findings, and say what is missing for them.
 
 Thresholds are the bundle's. What is fixed here is logic: an unhealed fracture needs a fracture and
-edema, etiology is asked only where there is something to explain, and a contradiction between heads
-is told as indeterminate.
+edema, etiology is asked only where there is something to explain, and a contradiction between
+heads, or between the network and what was measured, is told as indeterminate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from math import isnan
 from typing import Final
 
 from models.findings import (
@@ -22,6 +24,7 @@ from models.findings import (
     Shape,
 )
 from models.scorer.calibration import OperatingPoint, ScorerCalibration
+from models.scorer.contrast import ContrastRule
 from models.scorer.measurements import HeightLoss, genant_grade
 
 NO_FLUID: Final = tuple(
@@ -48,12 +51,17 @@ SACRUM_NOT_SCORED: Final = Abstention(
 
 LIMIT_T1_MISSING: Final = "t1_missing"
 LIMIT_PARTLY_COVERED: Final = "body_partly_covered"
+LIMIT_NO_CONTRAST: Final = "no_measured_contrast"
+LIMIT_NOT_MEASURED: Final = "contrast_not_measured"
+LIMIT_UNEXPLAINED: Final = "unexplained_measured_contrast"
+
+_WITHOUT_SUPPORT: Final = frozenset({LIMIT_NO_CONTRAST, LIMIT_NOT_MEASURED})
 
 
 def call_edema(
     probability: float, extent_fraction: float, point: OperatingPoint, limits: tuple[str, ...]
 ) -> Edema:
-    """Edema finding; an absent edema has no extent.
+    """Edema finding of the network alone; an absent edema has no extent.
 
     A body cut by the edge of the image is never called: the coil's end is there, and what is seen
     is not the body.
@@ -61,6 +69,28 @@ def call_edema(
     call = Call.INDETERMINATE if LIMIT_PARTLY_COVERED in limits else point.call(probability)
     extent = 0.0 if call is Call.ABSENT else extent_fraction
     return Edema(probability, call, extent, limits)
+
+
+def weigh_contrast(edema: Edema, bright_fraction: float, rule: ContrastRule) -> Edema:
+    """Hold the network's edema against the measured contrast.
+
+    Args:
+        edema: Of `call_edema`.
+        bright_fraction: Measured share of the body that outshines normal marrow; NaN where it
+            could not be measured.
+        rule: Of the bundle.
+
+    Returns:
+        A present edema that the measurement does not support becomes indeterminate, never absent;
+        an absent one stays so and is flagged where contrast is clear, since hemangiomas and islands
+        of red marrow are bright as well. `limited_by` says which.
+    """
+    if edema.call is Call.PRESENT and not bright_fraction >= rule.agrees_from:
+        reason = LIMIT_NOT_MEASURED if isnan(bright_fraction) else LIMIT_NO_CONTRAST
+        return replace(edema, call=Call.INDETERMINATE, limited_by=(*edema.limited_by, reason))
+    if edema.call is Call.ABSENT and bright_fraction >= rule.clear_from:
+        return replace(edema, limited_by=(*edema.limited_by, LIMIT_UNEXPLAINED))
+    return edema
 
 
 def call_fracture(
@@ -95,7 +125,11 @@ def call_acuity(
 ) -> AcuityFinding:
     """Unhealed, healed, no fracture, or indeterminate where the answers do not agree."""
     unhealed = point.call(probability_unhealed)
-    return AcuityFinding(_acuity(unhealed, edema.call, fracture.call), probability_unhealed)
+    call = _acuity(unhealed, edema.call, fracture.call)
+    # The network's word alone is not enough for an edema, nor for what rests on one.
+    if call is Acuity.UNHEALED and _WITHOUT_SUPPORT.intersection(edema.limited_by):
+        call = Acuity.INDETERMINATE
+    return AcuityFinding(call, probability_unhealed)
 
 
 def _acuity(unhealed: Call, edema: Call, fracture: Call) -> Acuity:

@@ -6,14 +6,16 @@ the left, rows downwards along the body's own axis, columns to the back.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.findings import Localisation, StudyVolumes, Vertebra
-from models.geometry import Affine
+from models.geometry import Affine, sagittal_order
+from models.scorer.boxes import Box, body_boxes
 from models.scorer.normalisation import (
     LOG_RANGE,
     MarrowField,
@@ -21,7 +23,7 @@ from models.scorer.normalisation import (
     marrow_points,
     to_log_ratio,
 )
-from models.scorer.resampling import pooled, resample
+from models.scorer.resampling import pooled, resample_together
 from models.volume import FLUID_SENSITIVE, Role, Volume, in_sagittal_order
 
 CROP_SHAPE: Final = (12, 72, 48)
@@ -65,12 +67,14 @@ class LevelCrops:
         presence: (level, len(PRESENCE)) float32 of 0 and 1.
         affines: (level, 4, 4) crop index to LPS mm.
         channels: The series used, by channel name, for measurements.
+        boxes: Where each body lies in the label volume, by its index.
     """
 
     array: NDArray[np.float32]
     presence: NDArray[np.float32]
     affines: NDArray[np.float64]
     channels: dict[str, Channel]
+    boxes: dict[int, Box] = field(default_factory=dict)
 
 
 def fluid_sensitive(study: StudyVolumes) -> Volume | None:
@@ -105,8 +109,14 @@ def crop_affine(vertebra: Vertebra, slice_direction: NDArray[np.float64]) -> Aff
     return affine
 
 
-def ready_channels(study: StudyVolumes, localisation: Localisation) -> dict[str, Channel]:
+def ready_channels(
+    study: StudyVolumes, points: dict[int, NDArray[np.float64]]
+) -> dict[str, Channel]:
     """Choose, reorder, pool and normalise the series a crop is made of.
+
+    Args:
+        study: The chosen volumes.
+        points: Of `marrow_points`.
 
     Returns:
         Channel name to channel; a series in which no body shows signal is left out.
@@ -117,7 +127,6 @@ def ready_channels(study: StudyVolumes, localisation: Localisation) -> dict[str,
         "t2": study.by_role.get(Role.T2),
         "dixon_fat": study.by_role.get(Role.DIXON_FAT),
     }
-    points = marrow_points(localisation)
     channels = {}
     for name, volume in chosen.items():
         if volume is None:
@@ -152,34 +161,59 @@ def extract_crops(study: StudyVolumes, localisation: Localisation) -> LevelCrops
     Returns:
         Crops in the order of `localisation.vertebrae`; channels without a series are zero.
     """
-    channels = ready_channels(study, localisation)
-    slice_direction = in_sagittal_order(study.reference).affine[:3, 0]
+    boxes = body_boxes(localisation.labels)
+    channels = ready_channels(study, marrow_points(localisation, boxes))
+    slice_direction = _to_the_left(study.reference.affine)
+    groups = _of_one_grid(channels.values())
     count = len(localisation.vertebrae)
     array = np.zeros((count, len(CHANNELS), *CROP_SHAPE), dtype=np.float32)
     affines = np.array(
         [crop_affine(vertebra, slice_direction) for vertebra in localisation.vertebrae]
     ).reshape(count, 4, 4)
     for level, vertebra in enumerate(localisation.vertebrae):
-        for name, channel in channels.items():
-            array[level, CHANNELS.index(name)] = log_ratio_on(channel, affines[level])
+        for group in groups:
+            columns = [CHANNELS.index(channel.name) for channel in group]
+            array[level, columns] = log_ratios_on(group, affines[level])
         array[level, -2:] = _masks_on(localisation, vertebra.index, affines[level])
     presence = np.repeat(presence_of(channels)[None], count, axis=0)
-    return LevelCrops(array=array, presence=presence, affines=affines, channels=channels)
+    return LevelCrops(array, presence, affines, channels, boxes)
 
 
-def log_ratio_on(channel: Channel, grid: Affine) -> NDArray[np.float32]:
-    """A series on a crop's grid, as clipped log multiples of normal marrow.
+def _to_the_left(affine: Affine) -> NDArray[np.float64]:
+    """(3,) LPS mm from one slice of a stored grid to the next one on the left."""
+    axes, flips = sagittal_order(affine)
+    step = affine[:3, axes[0]]
+    return np.asarray(-step if flips[0] else step)
+
+
+def _of_one_grid(channels: Iterable[Channel]) -> list[list[Channel]]:
+    """Channels by the grid they lie on: what is interpolated together costs little more than one.
+
+    The series of a study usually share their slices.
+    """
+    groups: dict[tuple[bytes, tuple[int, ...]], list[Channel]] = {}
+    for channel in channels:
+        volume = channel.volume
+        groups.setdefault((volume.affine.tobytes(), volume.array.shape), []).append(channel)
+    return list(groups.values())
+
+
+def log_ratios_on(channels: Sequence[Channel], grid: Affine) -> NDArray[np.float32]:
+    """Series of one grid on a crop's grid, as clipped log multiples of normal marrow.
 
     Returns:
-        `CROP_SHAPE` float32; voxels outside the series hold the lowest value, like air.
+        (channel, *CROP_SHAPE) float32; voxels outside the series hold the lowest value, like air.
     """
-    signal, inside = resample(channel.volume.array, channel.volume.affine, grid, CROP_SHAPE)
-    # The field is smooth: every fourth row and column is enough, and costs a sixteenth.
-    coarse = np.exp(channel.field.log_at(_coarse_points(grid))).astype(np.float32)
-    expected: NDArray[np.float32] = coarse.repeat(4, axis=1).repeat(4, axis=2)
-    ratio: NDArray[np.float32] = signal / expected
-    logs = to_log_ratio(ratio)
-    logs[~inside] = LOG_RANGE[0]
+    signals, inside = resample_together(
+        [channel.volume.array for channel in channels], channels[0].volume.affine, grid, CROP_SHAPE
+    )
+    points = _coarse_points(grid)
+    logs = np.empty((len(channels), *CROP_SHAPE), dtype=np.float32)
+    for number, channel in enumerate(channels):
+        # The field is smooth: every fourth row and column is enough, and costs a sixteenth.
+        coarse = np.exp(channel.field.log_at(points)).astype(np.float32)
+        expected: NDArray[np.float32] = coarse.repeat(4, axis=1).repeat(4, axis=2)
+        logs[number] = np.where(inside, to_log_ratio(signals[number] / expected), LOG_RANGE[0])
     return logs
 
 
@@ -198,7 +232,6 @@ def _coarse_points(grid: Affine) -> NDArray[np.float64]:
 def _masks_on(localisation: Localisation, index: int, grid: Affine) -> NDArray[np.float32]:
     """(2, *CROP_SHAPE): this body's mask and all bodies' mask on a crop's grid."""
     labels = localisation.labels
-    masks = np.zeros((2, *CROP_SHAPE), dtype=np.float32)
     corners = np.stack(
         np.meshgrid(*[(0, size - 1) for size in CROP_SHAPE], indexing="ij"), axis=-1
     ).reshape(-1, 3)
@@ -208,14 +241,13 @@ def _masks_on(localisation: Localisation, index: int, grid: Affine) -> NDArray[n
     high = np.clip(np.ceil(reach.max(axis=0)).astype(int) + 2, 0, labels.shape)
     part = labels[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
     if not part.size:
-        return masks
+        return np.zeros((2, *CROP_SHAPE), dtype=np.float32)
     shifted = localisation.affine.copy()
     shifted[:3, 3] += localisation.affine[:3, :3] @ low
-    for channel, mask in enumerate((part == index, part > 0)):
-        soft, affine = pooled(mask.astype(np.float32), shifted, _pooling_of(shifted))
-        value, inside = resample(soft, affine, grid, CROP_SHAPE)
-        masks[channel] = np.where(inside, value, 0.0)
-    return masks
+    pitch = _pooling_of(shifted)
+    soft = [pooled(mask.astype(np.float32), shifted, pitch) for mask in (part == index, part > 0)]
+    values, inside = resample_together([mask for mask, _ in soft], soft[0][1], grid, CROP_SHAPE)
+    return np.where(inside, values, np.float32(0.0))
 
 
 def _pooling_of(affine: Affine) -> tuple[float, float, float]:

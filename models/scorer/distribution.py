@@ -7,12 +7,14 @@ does not find a disease that was never drawn.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import nan
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.scorer.crops import CHANNELS, PRESENCE
+from models.scorer.quantiles import quantiles
 
 OWN_BODY: Final = 0.9
 """Share of a crop voxel inside the body from which it counts as the body's."""
@@ -38,16 +40,19 @@ def distribution_statistics(
     if own.sum() < 20:
         return {}
     statistics: dict[str, float] = {}
+    beyond = bool(outside.any())
+    neighbours = own[:, :, 1:] & own[:, :, :-1]
     for channel, role in present_roles(presence).items():
         image = crop[CHANNELS.index(channel)]
-        low, middle, high = np.percentile(image[own], (10, 50, 90))
-        step = np.abs(np.diff(image, axis=2))[own[:, :, 1:] & own[:, :, :-1]]
+        low, middle, high = quantiles(image[own], (0.1, 0.5, 0.9))
+        outer, outer_high = quantiles(image[outside], (0.5, 0.9)) if beyond else (nan, nan)
+        step = np.abs(np.diff(image, axis=2)[neighbours])
         statistics |= {
-            f"{role}.median": float(middle),
-            f"{role}.spread": float(high - low),
-            f"{role}.outside_median": float(np.median(image[outside])),
-            f"{role}.outside_p90": float(np.percentile(image[outside], 90)),
-            f"{role}.roughness": float(np.median(step)) if step.size else 0.0,
+            f"{role}.median": middle,
+            f"{role}.spread": high - low,
+            f"{role}.outside_median": outer,
+            f"{role}.outside_p90": outer_high,
+            f"{role}.roughness": quantiles(step, (0.5,))[0] if step.size else 0.0,
         }
     return statistics
 

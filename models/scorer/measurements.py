@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from models.findings import Localisation, Vertebra
 from models.geometry import to_index, to_lps
 from models.localiser.classes import Structure
-from models.scorer.boxes import body_boxes, body_voxels
+from models.scorer.boxes import Box, body_voxels
 from models.scorer.crops import CHANNELS, CROP_SHAPE, Channel, LevelCrops
 from models.scorer.distribution import OWN_BODY
 from models.scorer.normalisation import DARK
+from models.scorer.quantiles import quantiles
 from models.scorer.resampling import sample_points
 from models.volume import Role
 
@@ -28,9 +29,8 @@ GENANT_PERCENT: Final = (20.0, 25.0, 40.0)
 REACH: Final = 3
 """Bodies up to this many places away serve as reference for heights and signal."""
 
-BRIGHT_OVER_NEIGHBOURS: Final = 1.3
-"""Signal over normal neighbours from which a voxel counts to the measured edema fraction; marrow
-without edema stays below it in all but 2 % of voxels."""
+NEAR_MIDDLE_MM: Final = 7.0
+"""Half the width of the part of a body whose posterior wall is measured; pedicles lie outside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,8 @@ def signal_ratios(crops: LevelCrops) -> dict[str, NDArray[np.float64]]:
 
 def _own_median(log_ratio: NDArray[np.float32], own: NDArray[np.float32]) -> float:
     inside = own > OWN_BODY
-    return _to_ratio(float(np.median(log_ratio[inside]))) if inside.sum() >= 20 else float("nan")
+    values = log_ratio[inside]
+    return _to_ratio(quantiles(values, (0.5,))[0]) if len(values) >= 20 else float("nan")
 
 
 def _to_ratio(log_ratio: float) -> float:
@@ -148,27 +149,6 @@ def _others(values: NDArray[np.float64], level: int) -> NDArray[np.float64]:
 
 def _median_or_nan(values: NDArray[np.float64]) -> float:
     return float(np.median(values)) if values.size else float("nan")
-
-
-def bright_fractions(crops: LevelCrops) -> NDArray[np.float64]:
-    """Share of each body brighter than its neighbours' marrow in the fluid-sensitive series.
-
-    Returns:
-        (level,) in [0, 1]; NaN where there is no such series or no voxel.
-    """
-    count = len(crops.array)
-    if "fluid" not in crops.channels:
-        return np.full(count, np.nan)
-    image = crops.array[:, CHANNELS.index("fluid")]
-    medians = np.array([_own_median(image[i], crops.array[i, -2]) for i in range(count)])
-    fractions = np.full(count, np.nan)
-    for level in range(count):
-        inside = crops.array[level, -2] > OWN_BODY
-        normal = _median_or_nan(_others(medians, level))
-        if inside.sum() >= 20 and np.isfinite(normal):
-            limit = np.log(BRIGHT_OVER_NEIGHBOURS * normal + DARK) - np.log(1.0 + DARK)
-            fractions[level] = float((image[level][inside] > limit).mean())
-    return fractions
 
 
 def ratio_to_discs(
@@ -195,12 +175,17 @@ def _structure_on(
     localisation: Localisation, structure: Structure, grid: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
     """Crop voxels whose nearest voxel of the reference grid is of a structure."""
-    index = np.stack(np.meshgrid(*map(np.arange, CROP_SHAPE), indexing="ij"), axis=-1)
-    voxel = np.rint(to_index(localisation.affine, to_lps(grid, index))).astype(int)
-    shape = np.array(localisation.structures.shape)
-    inside = np.all((voxel >= 0) & (voxel < shape), axis=-1)
-    held = np.clip(voxel, 0, shape - 1)
-    found = localisation.structures[held[..., 0], held[..., 1], held[..., 2]] == structure
+    mapping = np.linalg.inv(localisation.affine) @ grid
+    places = [np.arange(size) for size in CROP_SHAPE]
+    inside = np.ones(CROP_SHAPE, dtype=np.bool_)
+    flat = np.zeros(CROP_SHAPE, dtype=np.int64)
+    for axis, size in enumerate(localisation.structures.shape):
+        along = [mapping[axis, a] * places[a] for a in range(3)]
+        away = along[0][:, None, None] + along[1][:, None] + along[2] + mapping[axis, 3]
+        voxel = np.rint(away).astype(np.int64)
+        inside &= (voxel >= 0) & (voxel < size)
+        flat = flat * size + np.clip(voxel, 0, size - 1)
+    found = np.take(localisation.structures.reshape(-1), flat) == structure
     return np.asarray(found & inside)
 
 
@@ -234,30 +219,35 @@ def _signal(channel: Channel, points_lps_mm: NDArray[np.float64]) -> NDArray[np.
     return np.maximum(value, 0.0).astype(np.float64)
 
 
-def posterior_walls_mm(localisation: Localisation) -> NDArray[np.float64]:
+def posterior_walls_mm(localisation: Localisation, boxes: Mapping[int, Box]) -> NDArray[np.float64]:
     """How far each posterior wall bulges (+) or hollows (-) from its chord, in mm.
 
     Measured within 7 mm of the body's middle, between 15 and 85 % of its height.
 
+    Args:
+        localisation: Of the study.
+        boxes: Of `body_boxes` of its labels.
+
     Returns:
         (level,), NaN when a body has too few voxels there.
     """
-    boxes = body_boxes(localisation.labels)
     walls = np.full(len(localisation.vertebrae), np.nan)
     for level, vertebra in enumerate(localisation.vertebrae):
         if vertebra.index in boxes:
             voxels = body_voxels(localisation.labels, vertebra.index, boxes[vertebra.index])
-            away = to_lps(localisation.affine, voxels) - vertebra.centroid_lps_mm
-            walls[level] = _bulge_mm(away @ vertebra.axes_lps.T)
+            # Index to the body's own axes in one step, sideways first: most voxels lie aside.
+            turned = vertebra.axes_lps @ localisation.affine[:3, :3]
+            start = vertebra.axes_lps @ (localisation.affine[:3, 3] - vertebra.centroid_lps_mm)
+            near = np.abs(voxels @ turned[0] + start[0]) <= NEAR_MIDDLE_MM
+            walls[level] = _bulge_mm(voxels[near] @ turned.T + start)
     return walls
 
 
 def _bulge_mm(local: NDArray[np.float64]) -> float:
     """Largest signed distance of the posterior wall from its chord; `local` in the body's axes."""
-    local = local[np.abs(local[:, 0]) <= 7.0]
     if len(local) < 50:
         return float("nan")
-    low, high = np.percentile(local[:, 2], (2, 98))
+    low, high = quantiles(local[:, 2], (0.02, 0.98))
     part = (local[:, 2] - low) / max(high - low, 1e-6)
     centres = np.linspace(0.15, 0.85, 8)
     wall = []
@@ -265,8 +255,8 @@ def _bulge_mm(local: NDArray[np.float64]) -> float:
         near = local[np.abs(part - centre) <= 0.06, 1]
         if near.size < 3:
             return float("nan")
-        # Single voxels stick out of a mask; the pedicles are outside the 7 mm.
-        wall.append(np.percentile(near, 97))
+        # Single voxels stick out of a mask.
+        wall.append(quantiles(near, (0.97,))[0])
     chord = np.interp(centres, centres[[0, -1]], [wall[0], wall[-1]])
     away = np.asarray(wall) - chord
     return float(away[np.argmax(np.abs(away))])

@@ -8,6 +8,7 @@ from which single bodies may stand out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 
 from models.findings import Localisation
 from models.geometry import to_index, to_lps
-from models.scorer.boxes import Box, body_boxes, body_voxels
+from models.scorer.boxes import Box, body_voxels
+from models.scorer.quantiles import quantiles
 from models.scorer.resampling import sample_points
 from models.volume import Volume
 
@@ -78,15 +80,20 @@ class MarrowField:
         return np.asarray(self.trend[0] + self.trend[1] * rise + self.trend[2] * rise**2 + sideways)
 
 
-def marrow_points(localisation: Localisation) -> dict[int, NDArray[np.float64]]:
+def marrow_points(
+    localisation: Localisation, boxes: Mapping[int, Box]
+) -> dict[int, NDArray[np.float64]]:
     """LPS mm of voxels well inside each body, at most `POINTS_PER_BODY` of each.
 
     The sacrum is left out: it lies deeper and its marrow differs.
 
+    Args:
+        localisation: Of the study.
+        boxes: Of `body_boxes` of its labels.
+
     Returns:
         Index of the vertebra to (n, 3) points; a body too small to erode gives all its voxels.
     """
-    boxes = body_boxes(localisation.labels)
     points = {}
     for vertebra in localisation.vertebrae:
         if vertebra.level == "S1" or vertebra.index not in boxes:
@@ -99,12 +106,15 @@ def marrow_points(localisation: Localisation) -> dict[int, NDArray[np.float64]]:
 
 def _inner_voxels(labels: NDArray[np.uint8], index: int, box: Box) -> NDArray[np.int64]:
     """Voxels of a body whose in-plane neighbours at two steps are of it as well."""
-    mask = np.pad(labels[box] == index, 2)
-    inner = mask.copy()
+    own = labels[box] == index
+    mask = np.pad(own, 2)
+    inner = own.copy()
     for axis in np.argsort(mask.shape)[1:]:
-        for step in (-2, 2):
-            inner &= np.roll(mask, step, axis=int(axis))
-    kept = np.argwhere(inner) - 2 + np.array([part.start for part in box])
+        for start in (0, 4):
+            window = [slice(2, -2)] * 3
+            window[int(axis)] = slice(start, start + own.shape[axis])
+            inner &= mask[tuple(window)]
+    kept = np.argwhere(inner) + np.array([part.start for part in box])
     return kept if len(kept) >= 20 else body_voxels(labels, index, box)
 
 
@@ -122,12 +132,7 @@ def fit_marrow_field(
     Returns:
         The field, or None when no body lies inside the series with signal.
     """
-    samples = []
-    for where in points.values():
-        signal, inside = sample_points(volume.array, to_index(volume.affine, where))
-        usable = inside & (signal > 0)
-        if usable.sum() >= 10:
-            samples.append((where[usable] / 10.0, np.log(signal[usable].astype(np.float64))))
+    samples = _log_samples(volume, points)
     if not samples:
         return None
     samples.sort(key=lambda sample: float(sample[0][:, 2].mean()))
@@ -135,7 +140,7 @@ def fit_marrow_field(
     slopes = _in_body_slopes(samples)
     levels = np.array(
         [
-            np.quantile(log - (where - centre)[:, :2] @ slopes, quantile)
+            quantiles(log - (where - centre)[:, :2] @ slopes, (quantile,))[0]
             for (where, log), centre in zip(samples, centres, strict=True)
         ]
     )
@@ -147,6 +152,26 @@ def fit_marrow_field(
         trend=_robust_trend(centres[:, 2] - middle, levels),
         centre_cm=middle,
     )
+
+
+def _log_samples(
+    volume: Volume, points: dict[int, NDArray[np.float64]]
+) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """LPS cm and log signal of each body's points that lie in the series and have signal."""
+    if not points:
+        return []
+    places = np.concatenate(list(points.values()))
+    signal, inside = sample_points(volume.array, to_index(volume.affine, places))
+    usable = inside & (signal > 0)
+    logs = np.log(np.where(usable, signal, 1.0).astype(np.float64))
+    samples = []
+    ends = np.cumsum([len(where) for where in points.values()])
+    for where, end in zip(points.values(), ends, strict=True):
+        part = slice(int(end) - len(where), int(end))
+        kept = usable[part]
+        if kept.sum() >= 10:
+            samples.append((where[kept] / 10.0, logs[part][kept]))
+    return samples
 
 
 def _in_body_slopes(

@@ -7,6 +7,7 @@ crop instead of 30.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -64,22 +65,27 @@ def sample_points(
         (n,) values, those outside taken at the nearest border; (n,) whether a point lies inside
         (half a voxel beyond the outermost centres included).
     """
-    shape = np.array(array.shape)
-    inside = np.all((index >= -0.5) & (index <= shape - 0.5), axis=1)
-    held = np.clip(index, 0.0, shape - 1.0)
-    low = np.minimum(held.astype(np.int64), np.maximum(shape - 2, 0))
-    part = (held - low).astype(np.float32)
-    high = np.minimum(low + 1, shape - 1)
     flat = np.ascontiguousarray(array).reshape(-1)
-    value = np.zeros(len(index), dtype=np.float32)
-    for corner in range(8):
-        sides = [(corner >> axis) & 1 for axis in range(3)]
-        where = [(high if side else low)[:, axis] for axis, side in enumerate(sides)]
-        weight = np.ones(len(index), dtype=np.float32)
-        for axis, side in enumerate(sides):
-            weight *= part[:, axis] if side else 1.0 - part[:, axis]
-        value += weight * flat[(where[0] * shape[1] + where[1]) * shape[2] + where[2]]
-    return value, inside
+    strides = (array.shape[1] * array.shape[2], array.shape[2], 1)
+    inside = np.ones(len(index), dtype=np.bool_)
+    corner = np.zeros(len(index), dtype=np.int64)
+    steps, parts = [], []
+    for axis, (size, stride) in enumerate(zip(array.shape, strides, strict=True)):
+        _, within, low, part = _line(np.ascontiguousarray(index[:, axis]), size)
+        inside &= within
+        corner += low * stride
+        steps.append(stride if size > 1 else 0)
+        parts.append(part)
+    planes = []
+    for over_slice in (0, steps[0]):
+        rows = []
+        for over_row in (0, steps[1]):
+            first = corner + (over_slice + over_row)
+            near, far = np.take(flat, first), np.take(flat, first + steps[2])
+            rows.append(near + (far - near) * parts[2])
+        planes.append(rows[0] + (rows[1] - rows[0]) * parts[1])
+    value = planes[0] + (planes[1] - planes[0]) * parts[0]
+    return value.astype(np.float32, copy=False), inside
 
 
 def resample(
@@ -96,6 +102,18 @@ def resample(
     Returns:
         Values, and whether each voxel lies inside `array`; both of `shape`.
     """
+    values, inside = resample_together((array,), affine, grid, shape)
+    return values[0], inside
+
+
+def resample_together(
+    arrays: Sequence[NDArray[np.float32]], affine: Affine, grid: Affine, shape: tuple[int, int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Interpolate several arrays of one grid on another, as `resample` does one.
+
+    Returns:
+        (array, *shape) values, and whether each voxel of `shape` lies inside.
+    """
     mapping = np.linalg.inv(affine) @ grid
     # Parallel: moving in plane keeps the source slice, moving by a slice keeps the place in plane.
     drift = max(
@@ -104,53 +122,67 @@ def resample(
         float(np.abs(mapping[1:3, 0]).max()) * shape[0],
     )
     if drift <= PARALLEL_TOLERANCE:
-        return _resample_parallel(array, mapping, shape)
+        return _resample_parallel(arrays, mapping, shape)
     indices = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
     points = indices.reshape(-1, 3) @ mapping[:3, :3].T + mapping[:3, 3]
-    value, inside = sample_points(array, points)
-    return value.reshape(shape), inside.reshape(shape)
+    sampled = [sample_points(array, points) for array in arrays]
+    values = np.stack([value.reshape(shape) for value, _ in sampled])
+    return values, sampled[0][1].reshape(shape)
 
 
 def _resample_parallel(
-    array: NDArray[np.float32], mapping: NDArray[np.float64], shape: tuple[int, int, int]
+    arrays: Sequence[NDArray[np.float32]],
+    mapping: NDArray[np.float64],
+    shape: tuple[int, int, int],
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    size = arrays[0].shape
     middle = (np.array(shape) - 1) / 2.0
     slices, slices_inside, slice_low, slice_part = _line(
         mapping[0, 0] * np.arange(shape[0])
         + mapping[0, 1] * middle[1]
         + mapping[0, 2] * middle[2]
         + mapping[0, 3],
-        array.shape[0],
+        size[0],
     )
-    rows, columns = np.meshgrid(np.arange(shape[1]), np.arange(shape[2]), indexing="ij")
+    rows, columns = np.arange(shape[1])[:, None], np.arange(shape[2])
     axes = []
     inside = slices_inside[:, None, None]
     for axis in (1, 2):
         place = (
             mapping[axis, 0] * middle[0]
-            + mapping[axis, 1] * rows.ravel()
-            + mapping[axis, 2] * columns.ravel()
+            + mapping[axis, 1] * rows
+            + mapping[axis, 2] * columns
             + mapping[axis, 3]
         )
-        high, within, low, part = _line(place, array.shape[axis])
+        high, within, low, part = _line(place.reshape(-1), size[axis])
         axes.append((low, high, part))
         inside = inside & within.reshape(1, shape[1], shape[2])
     box = tuple(slice(int(low.min()), int(high.max()) + 1) for low, high, _ in axes)
-    block = array[:, box[0], box[1]]
-    blend = (
-        block[slice_low] * (1.0 - slice_part)[:, None, None]
-        + block[slices] * slice_part[:, None, None]
-    )
-    width = block.shape[2]
-    flat = blend.reshape(shape[0], -1)
+    first, last = int(slice_low.min()), int(slices.max()) + 1
+    width = box[1].stop - box[1].start
+    blend = np.zeros((last - first, shape[0]), dtype=np.float32)
+    places = np.arange(shape[0])
+    blend[slices - first, places] += slice_part
+    blend[slice_low - first, places] += 1.0 - slice_part
+    # (pixel, array and slice): what one pixel needs lies side by side, so that one gather fetches
+    # it all.
+    blocks = [array[first:last, box[0], box[1]].reshape(last - first, -1) for array in arrays]
+    flat = np.concatenate([block.astype(np.float32, copy=False).T @ blend for block in blocks], 1)
     (row_low, row_high, row_part), (col_low, col_high, col_part) = axes
-    row_low, row_high = row_low - box[0].start, row_high - box[0].start
-    col_low, col_high = col_low - box[1].start, col_high - box[1].start
-    value = flat[:, row_low * width + col_low] * ((1 - row_part) * (1 - col_part))
-    value += flat[:, row_low * width + col_high] * ((1 - row_part) * col_part)
-    value += flat[:, row_high * width + col_low] * (row_part * (1 - col_part))
-    value += flat[:, row_high * width + col_high] * (row_part * col_part)
-    return value.reshape(shape).astype(np.float32, copy=False), np.broadcast_to(inside, shape)
+    above, below = (row_low - box[0].start) * width, (row_high - box[0].start) * width
+    front, behind = col_low - box[1].start, col_high - box[1].start
+    value = np.take(flat, above + front, axis=0)
+    value *= ((1 - row_part) * (1 - col_part))[:, None]
+    for corner, weight in (
+        (above + behind, (1 - row_part) * col_part),
+        (below + front, row_part * (1 - col_part)),
+        (below + behind, row_part * col_part),
+    ):
+        term = np.take(flat, corner, axis=0)
+        term *= weight[:, None]
+        value += term
+    whole = np.ascontiguousarray(value.T).reshape(len(arrays), *shape)
+    return whole, np.broadcast_to(inside, shape)
 
 
 def _line(

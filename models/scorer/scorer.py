@@ -24,17 +24,17 @@ from models.findings import (
     Shape,
     StudyVolumes,
 )
-from models.geometry import to_index, to_lps
+from models.geometry import to_lps
 from models.runtime import Session
 from models.scorer import calls
-from models.scorer.boxes import body_boxes, body_voxels
+from models.scorer.boxes import body_voxels
 from models.scorer.calibration import ScorerCalibration, read_calibration, sequence_set
+from models.scorer.contrast import MarrowContrast, measure_contrast
 from models.scorer.crops import LevelCrops, extract_crops
 from models.scorer.distribution import distribution_statistics, within
 from models.scorer.heads import HEADS, MIMICS, SHAPES, SIGNS
 from models.scorer.measurements import (
     HeightLoss,
-    bright_fractions,
     fat_fractions,
     height_losses,
     posterior_walls_mm,
@@ -73,7 +73,7 @@ class _Measured:
     """Measured signs of all levels, NaN where there are none."""
 
     signal: dict[str, NDArray[np.float64]]
-    bright: NDArray[np.float64]
+    contrast: MarrowContrast
     t1_to_discs: NDArray[np.float64]
     fat: NDArray[np.float64]
     walls_mm: NDArray[np.float64]
@@ -133,12 +133,13 @@ class Scorer:
     ) -> _Measured:
         point = self._calibration.operating_points["fracture"]
         intact = [point.call(float(p)) is Call.ABSENT for p in answers.probability["fracture"]]
+        judged = [vertebra.level != SACRUM for vertebra in localisation.vertebrae]
         return _Measured(
             signal=signal_ratios(crops),
-            bright=bright_fractions(crops),
+            contrast=measure_contrast(crops, judged, self._calibration.contrast),
             t1_to_discs=ratio_to_discs(crops, localisation, "t1"),
             fat=fat_fractions(crops),
-            walls_mm=posterior_walls_mm(localisation),
+            walls_mm=posterior_walls_mm(localisation, crops.boxes),
             losses=height_losses(
                 localisation.vertebrae, intact, self._calibration.reference_heights_mm
             ),
@@ -165,8 +166,10 @@ class Scorer:
             limits = fluid.volume.limits
             if vertebra.coverage is Coverage.PARTIAL:
                 limits = (*limits, calls.LIMIT_PARTLY_COVERED)
-            edema = calls.call_edema(
-                chance["edema"], float(extents[level]), points["edema"], limits
+            edema = calls.weigh_contrast(
+                calls.call_edema(chance["edema"], float(extents[level]), points["edema"], limits),
+                float(measured.contrast.bright[level]),
+                self._calibration.contrast,
             )
         if vertebra.coverage is Coverage.COMPLETE:
             shapes = _shape_scores(answers.heads[level])
@@ -218,6 +221,7 @@ def _features(
 ) -> dict[str, Feature]:
     """Learned signs with a probability, where they are asked; measured ones with value and unit."""
     features = {}
+    contrast = measured.contrast
     if asked:
         features = {name: Feature(probability=chance[f"sign_{name}"]) for name in SIGNS}
     values = [
@@ -225,7 +229,10 @@ def _features(
         for name, ratios in measured.signal.items()
     ]
     values += [
-        ("bright_fraction", float(measured.bright[level]), "fraction"),
+        ("bright_fraction", float(contrast.bright[level]), "fraction"),
+        ("bright_from", contrast.limit if asked else float("nan"), "ratio"),
+        ("very_bright_fraction", float(contrast.very_bright[level]), "fraction"),
+        ("fluid_ratio_to_marrow_field", float(contrast.ratio[level]), "ratio"),
         ("t1_ratio_to_discs", float(measured.t1_to_discs[level]), "ratio"),
         ("fat_fraction", float(measured.fat[level]), "fraction"),
         ("posterior_wall", float(measured.walls_mm[level]), "mm"),
@@ -278,15 +285,14 @@ def _paste(
     labels = localisation.labels
     whole = np.zeros(labels.shape, dtype=np.float32)
     extents = np.zeros(len(crops.array))
-    boxes = body_boxes(labels)
     halving = np.diag([1.0, 0.5, 0.5, 1.0])
     halving[1:3, 3] = -0.25
     for level, vertebra in enumerate(localisation.vertebrae):
-        if vertebra.level == SACRUM or vertebra.index not in boxes:
+        if vertebra.level == SACRUM or vertebra.index not in crops.boxes:
             continue
-        voxels = body_voxels(labels, vertebra.index, boxes[vertebra.index])
-        index = to_index(crops.affines[level], to_lps(localisation.affine, voxels))
-        value, inside = sample_points(edema_maps[level], to_lps(halving, index))
+        voxels = body_voxels(labels, vertebra.index, crops.boxes[vertebra.index])
+        to_map = halving @ np.linalg.inv(crops.affines[level]) @ localisation.affine
+        value, inside = sample_points(edema_maps[level], to_lps(to_map, voxels))
         value[~inside] = 0.0
         whole[tuple(voxels.T)] = value
         extents[level] = float((value >= calibration.map_threshold).mean())

@@ -8,7 +8,7 @@ gives the `calibration` and `operating_points` sections of the bundle's metadata
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from models.scorer.calibration import OperatingPoint, Platt, sequence_set
+from models.scorer.contrast import ContrastRule
 from models.scorer.distribution import distribution_statistics
 from models.scorer.heads import BINARY_HEADS, HEADS
 from models.scorer.network import ScorerNetwork
@@ -85,6 +86,7 @@ def fit_calibration(
             "reference_heights_mm": reference_heights(training),
             "bounds": statistic_bounds(training),
             "fitted_on": chosen_on,
+            "contrast": asdict(ContrastRule()),
         },
         operating_points={
             name: {

@@ -153,11 +153,13 @@ def _card(figures: dict[str, Any]) -> ModelCard:
             "The sacrum is not scored; bodies cut by the image edge get no call.",
             "Edema that outshines the marrow around it by less than a fifth was not asked for in "
             "training or evaluation.",
-            "One real study with STIR was looked at while the training's disturbances and the rule "
-            "for operating points were chosen. In it the two levels with visible edema score "
-            "highest, but T10 and T11, which no reader marks, are called edematous as well: expect "
-            "false calls of edema on real scans. Fracture and etiology have not been tried on "
-            "labelled real scans at all.",
+            "An edema is called present only where measured contrast agrees with the network. The "
+            "thresholds of that rule were chosen on held-out synthetic cases and while looking at "
+            "one real study with STIR and 25 water images of volunteers, so its results on these "
+            "are no test of it: `make evaluate-real` prints them.",
+            "The same STIR study was looked at while the training's disturbances and the rule for "
+            "operating points were chosen. Fracture and etiology have not been tried on labelled "
+            "real scans at all.",
         ),
     )
 

@@ -1,8 +1,20 @@
+from dataclasses import replace
+
 import pytest
 
 from models.findings import Acuity, Call, Edema, Etiology, Fracture, Shape
 from models.scorer.calibration import OperatingPoint, Platt, ScorerCalibration
-from models.scorer.calls import call_acuity, call_edema, call_etiology, call_fracture
+from models.scorer.calls import (
+    LIMIT_NO_CONTRAST,
+    LIMIT_NOT_MEASURED,
+    LIMIT_UNEXPLAINED,
+    call_acuity,
+    call_edema,
+    call_etiology,
+    call_fracture,
+    weigh_contrast,
+)
+from models.scorer.contrast import ContrastRule
 from models.scorer.heads import BINARY_HEADS
 from models.scorer.measurements import HeightLoss
 
@@ -43,6 +55,38 @@ def test_absent_edema_has_no_extent() -> None:
     assert call_edema(0.1, 0.4, POINT, ()).extent_fraction == 0.0
     assert call_edema(0.9, 0.4, POINT, ("x",)).extent_fraction == 0.4
     assert call_edema(0.9, 0.4, POINT, ("x",)).limited_by == ("x",)
+
+
+RULE = ContrastRule(agrees_from=0.1, clear_from=0.3)
+
+
+@pytest.mark.parametrize(
+    ("network", "bright", "call", "flags"),
+    [
+        (Call.PRESENT, 0.1, Call.PRESENT, ()),
+        (Call.PRESENT, 0.09, Call.INDETERMINATE, (LIMIT_NO_CONTRAST,)),
+        (Call.PRESENT, float("nan"), Call.INDETERMINATE, (LIMIT_NOT_MEASURED,)),
+        (Call.ABSENT, 0.29, Call.ABSENT, ()),
+        (Call.ABSENT, 0.3, Call.ABSENT, (LIMIT_UNEXPLAINED,)),
+        (Call.ABSENT, float("nan"), Call.ABSENT, ()),
+        (Call.INDETERMINATE, 0.9, Call.INDETERMINATE, ()),
+        (Call.INDETERMINATE, 0.0, Call.INDETERMINATE, ()),
+    ],
+)
+def test_measured_contrast_has_a_say(
+    network: Call, bright: float, call: Call, flags: tuple[str, ...]
+) -> None:
+    weighed = weigh_contrast(replace(edema(network), limited_by=("x",)), bright, RULE)
+    assert weighed.call is call
+    assert weighed.limited_by == ("x", *flags)
+    assert weighed.probability == 0.5
+
+
+def test_unhealed_does_not_rest_on_an_edema_that_is_not_measured() -> None:
+    without = weigh_contrast(edema(Call.PRESENT), 0.0, RULE)
+    assert call_acuity(0.9, without, fracture(Call.PRESENT), POINT).call is Acuity.INDETERMINATE
+    with_it = weigh_contrast(edema(Call.PRESENT), 0.5, RULE)
+    assert call_acuity(0.9, with_it, fracture(Call.PRESENT), POINT).call is Acuity.UNHEALED
 
 
 def test_grade_and_shape_need_a_fracture() -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from models.errors import BundleError
 from models.findings import Acuity, Anchor, Call, Etiology, Localisation, Scores, StudyVolumes
 from models.scorer.calibration import SECTION, read_calibration
+from models.scorer.contrast import ContrastRule
 from models.scorer.crops import CHANNELS, CROP_SHAPE, GRADIENT_ECHO_LIMIT
 from models.scorer.heads import BINARY_HEADS, HEADS
 from models.scorer.scorer import Scorer
@@ -91,6 +92,39 @@ def test_the_wet_level_stands_out_and_its_map_lies_on_its_body() -> None:
     assert (on_body > 0.5).mean() > 0.8
     assert scores.edema_map[localisation.labels == 0].max() == 0.0
     assert scores.edema_map[localisation.labels == 2].mean() < 0.2
+
+
+@dataclass
+class EverythingIsWet(BrightIsWet):
+    """A network that sees edema everywhere."""
+
+    def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> Mapping[str, NDArray[np.float32]]:
+        outputs = dict(super().run(inputs))
+        outputs["heads"][:, HEADS.index("edema")] = 6.0
+        return outputs
+
+
+def test_an_edema_that_only_the_network_sees_is_indeterminate() -> None:
+    toy = Toy(gain={"stir": {"L2": 1.8, "L4": 1.1}})
+    scores = Scorer(EverythingIsWet(), METADATA)(toy.study(Role.STIR, Role.T1), toy.localisation())
+    for number, level in enumerate(scores.levels):
+        assert level.edema is not None
+        assert level.edema.call is (Call.PRESENT if number == 2 else Call.INDETERMINATE)
+        flagged = "no_measured_contrast" in level.edema.limited_by
+        assert flagged == (number != 2)
+        assert level.features["bright_from"].value == 1.3
+    assert scores.levels[2].features["bright_fraction"].value == 1.0
+    assert scores.levels[4].features["bright_fraction"].value == 0.0
+
+
+def test_a_bundle_may_carry_its_own_rule_of_contrast() -> None:
+    stored = {"agrees_from": 0.2, "spread_factor": {"stir": 3.0}}
+    calibration = {**METADATA[SECTION]["calibration"], "contrast": stored}
+    read = read_calibration({SECTION: {**METADATA[SECTION], "calibration": calibration}}).contrast
+    assert (read.agrees_from, dict(read.spread_factor)) == (0.2, {"stir": 3.0})
+    usual = read_calibration(METADATA).contrast
+    assert usual == ContrastRule()
+    assert read.clear_from == usual.clear_from
 
 
 def test_dark_t1_makes_it_pathological_and_without_t1_the_call_is_limited() -> None:
