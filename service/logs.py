@@ -13,11 +13,12 @@ import os
 import secrets
 import sys
 from dataclasses import dataclass
-from typing import TextIO
-
-import structlog
+from typing import TYPE_CHECKING, TextIO
 
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    import structlog
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -53,6 +54,9 @@ def claim_standard_output() -> TextIO:
 
 def configure(settings: Settings) -> None:
     """Send our events to standard error, and nothing of other libraries below a warning."""
+    # It imports rich (0.1 s), for which the worker has no time before its networks are compiled.
+    import structlog  # noqa: PLC0415
+
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if settings.log_format == "json"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -117,18 +118,25 @@ def open_stages(settings: Settings) -> Stages:
         RuntimeUnavailableError: The device asked for is not there.
     """
     # The runtimes cost seconds and hundreds of MB that `--help` and the API process must not pay.
-    from models.localiser.localiser import Localiser  # noqa: PLC0415
     from models.registry import resolve  # noqa: PLC0415
     from models.runtime import CpuOptions, open_session  # noqa: PLC0415
-    from models.scorer.scorer import Scorer  # noqa: PLC0415
 
     localiser = resolve(settings.localiser_bundle, bundle_dir=settings.bundle_dir)
     scorer = resolve(settings.scorer_bundle, bundle_dir=settings.bundle_dir)
     options = CpuOptions(threads=settings.threads)
-    localiser_session = open_session(localiser, settings.device, options)
-    scorer_session = open_session(scorer, settings.device, options)
+    with ThreadPoolExecutor(2, "open") as pool:
+        opening = [
+            pool.submit(open_session, bundle, settings.device, options)
+            for bundle in (localiser, scorer)
+        ]
+        # Compiling leaves the interpreter free: what else a study needs is imported meanwhile.
+        from models.localiser.localiser import Localiser  # noqa: PLC0415
+        from models.scorer.scorer import Scorer  # noqa: PLC0415
+
+        read = reader(settings)
+        localiser_session, scorer_session = (session.result() for session in opening)
     return Stages(
-        read=reader(settings),
+        read=read,
         localise=Localiser(localiser_session, localiser.metadata),
         score=Scorer(scorer_session, scorer.metadata),
         bundles=tuple(

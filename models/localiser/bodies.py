@@ -92,7 +92,7 @@ def measure(
     weight = weights[mask].astype(np.float64)
     centre = weight @ places / weight.sum()
     head = np.linalg.solve(unit, chain_direction)
-    plane = _Plane(_slab(occupancy, float(centre[0]), float(spacing[0])), spacing[1:])
+    plane = _Plane.of(_slab(occupancy, float(centre[0]), float(spacing[0])), spacing[1:])
     chain_up = _unit(head[1:]) if np.linalg.norm(head[1:]) > 1e-6 else np.array([-1.0, 0.0])
     start = _tightest(plane, chain_up)
     fitted = _fit_frame(plane, centre[1:] * spacing[1:], start)
@@ -122,10 +122,29 @@ def measure(
 
 @dataclass(frozen=True, slots=True)
 class _Plane:
-    """The mid-sagittal picture (rows, columns) and its pixel pitch in mm."""
+    """The mid-sagittal picture.
 
-    image: NDArray[np.float32]
+    Attributes:
+        padded: (rows + 2, columns + 2), the picture in a frame of zeros.
+        pitch: (2,) of its pixels, mm.
+        distances: (m,) at which a line is sampled, mm; nothing lies further away.
+    """
+
+    padded: NDArray[np.float64]
     pitch: NDArray[np.float64]
+    distances: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, image: NDArray[np.float32], pitch: NDArray[np.float64]) -> _Plane:
+        """Frame a picture (rows, columns) with pixels of `pitch` mm."""
+        padded = np.pad(image.astype(np.float64), 1)
+        across = float(np.linalg.norm(np.array(padded.shape) * pitch)) + 2 * _STEP_MM
+        return cls(padded, pitch, np.arange(0.0, min(_REACH_MM, across), _STEP_MM))
+
+    @property
+    def inside(self) -> NDArray[np.float64]:
+        """(n, 2) row and column, mm, of the pixels inside the body."""
+        return np.asarray(np.argwhere(self.padded[1:-1, 1:-1] > 0.5) * self.pitch)
 
     def reach(
         self, origins: NDArray[np.float64], towards: NDArray[np.float64]
@@ -135,14 +154,17 @@ class _Plane:
         The outermost, so that a vein or a Schmorl node inside does not end the body.
 
         Args:
-            origins: (n, 2) row and column in mm.
-            towards: (2,) unit vector.
+            origins: (n, 2) row and column in mm, or (2,) for one that all lines share.
+            towards: (n, 2) unit vectors, or (2,) for one that all lines share.
 
         Returns:
             (n,); NaN where the line never is inside.
         """
-        distance = np.arange(0.0, _REACH_MM, _STEP_MM)
-        values = self._sample(origins[:, None, :] + distance[:, None] * towards)
+        distance = self.distances
+        origins, towards = np.broadcast_arrays(np.atleast_2d(origins), np.atleast_2d(towards))
+        values = self._sample(
+            *(origins[:, i, None] + distance * towards[:, i, None] for i in (0, 1))
+        )
         inside = values[:, :-1] >= 0.5
         last = inside.shape[1] - 1 - np.argmax(inside[:, ::-1], axis=1)
         each = np.arange(len(origins))
@@ -150,17 +172,22 @@ class _Plane:
         crossing = distance[last] + _STEP_MM * (here - 0.5) / np.maximum(here - beyond, 1e-6)
         return np.where(inside.any(axis=1), crossing, np.nan)
 
-    def _sample(self, points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Bilinear values at (…, 2) points (row, column) in mm; zero outside."""
-        limits = np.array(self.image.shape)
-        padded = np.pad(self.image, 1)
-        place = np.clip(points_mm / self.pitch + 1.0, 0.0, limits + 0.999)
-        low = place.astype(np.intp)
-        down, right = np.moveaxis(place - low, -1, 0)
-        row, column = np.moveaxis(low, -1, 0)
-        upper = (1 - right) * padded[row, column] + right * padded[row, column + 1]
-        lower = (1 - right) * padded[row + 1, column] + right * padded[row + 1, column + 1]
-        return np.asarray((1 - down) * upper + down * lower)
+    def _sample(
+        self, rows_mm: NDArray[np.float64], columns_mm: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Bilinear values at points given in mm; zero outside."""
+        height, width = self.padded.shape
+        down = np.clip(rows_mm / self.pitch[0] + 1.0, 0.0, height - 1.001)
+        right = np.clip(columns_mm / self.pitch[1] + 1.0, 0.0, width - 1.001)
+        row, column = down.astype(np.intp), right.astype(np.intp)
+        down -= row
+        right -= column
+        first = row * width + column
+        flat = self.padded.ravel()
+        upper_left, lower_left = flat[first], flat[first + width]
+        upper = upper_left + right * (flat[first + 1] - upper_left)
+        lower = lower_left + right * (flat[first + width + 1] - lower_left)
+        return np.asarray(upper + down * (lower - upper))
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +211,14 @@ class _Frame:
 
     def heights_at(self, plane: _Plane, places: ArrayLike) -> NDArray[np.float64]:
         """(n,) heights at parts of the antero-posterior extent; NaN where there is no body."""
+        above, below = self.reach_both(plane, places)
+        return np.asarray(above + below)
+
+    def reach_both(self, plane: _Plane, places: ArrayLike) -> NDArray[np.float64]:
+        """(2, n) distances from mid height to the upper and the lower endplate."""
         origins = self.at(places)
-        return plane.reach(origins, self.up) + plane.reach(origins, -self.up)
+        ways = np.repeat([self.up, -self.up], len(origins), axis=0)
+        return np.asarray(plane.reach(np.tile(origins, (2, 1)), ways).reshape(2, -1))
 
 
 def _fit_frame(
@@ -208,7 +241,7 @@ def _fit_frame(
 
 def _tightest(plane: _Plane, chain_up: NDArray[np.float64]) -> NDArray[np.float64]:
     """Upward direction of the smallest rectangle around the body, not far from the chain's."""
-    points = np.argwhere(plane.image > 0.5) * plane.pitch
+    points = plane.inside
     if len(points) < 10:
         return chain_up
     angles = np.radians(np.arange(-LEAN_DEGREES, LEAN_DEGREES + 1, 5.0))
@@ -225,11 +258,9 @@ def _walls(plane: _Plane, centre: NDArray[np.float64], up: NDArray[np.float64]) 
     back = _to_the_back(up)
     middle, depth = centre, 0.0
     for _ in range(2):
-        behind, before, above, below = (
-            float(plane.reach(middle[None], way)[0]) for way in (back, -back, up, -up)
-        )
+        behind, before, above, below = plane.reach(middle, np.array([back, -back, up, -up]))
         middle = middle + (behind - before) / 2 * back + (above - below) / 2 * up
-        depth = behind + before
+        depth = float(behind + before)
         if not np.isfinite(middle).all():
             return None
     return _Frame(middle, up, depth) if depth > 5.0 else None
@@ -238,14 +269,14 @@ def _walls(plane: _Plane, centre: NDArray[np.float64], up: NDArray[np.float64]) 
 def _endplate_angle(plane: _Plane, frame: _Frame) -> float:
     """Mean slope of the endplates, radians; positive when they rise towards the back."""
     slopes = []
-    origins = frame.at(ENDPLATE_PLACES)
-    for side in (1.0, -1.0):
-        reach = side * plane.reach(origins, side * frame.up)
-        known = np.isfinite(reach)
+    for side, distances in zip((1.0, -1.0), frame.reach_both(plane, ENDPLATE_PLACES), strict=True):
+        known = np.isfinite(distances)
         if known.sum() < 5:
             return 0.0
         across = ENDPLATE_PLACES[known] * frame.depth
-        slopes.append(float(np.polyfit(across, reach[known], 1)[0]))
+        across -= across.mean()
+        # The slope of the line fitted by least squares.
+        slopes.append(side * float(across @ distances[known]) / float(across @ across))
     return float(np.mean(np.arctan(slopes)))
 
 

@@ -92,7 +92,11 @@ def discs_above(
         disc: (slices, rows, columns) probability of disc.
         spacing_mm: (3,) of the working grid.
     """
-    places = np.argwhere(disc > 0.5)[:, 1:] * spacing_mm[1:]
+    # A disc's place is asked for in the plane only, so its slices are counted beforehand.
+    counts = np.count_nonzero(disc > 0.5, axis=0)
+    pixels = np.argwhere(counts)
+    slices = counts[tuple(pixels.T)]
+    places = pixels * spacing_mm[1:]
     voxel_ml = float(np.prod(spacing_mm)) / 1000.0
     volumes = np.zeros(len(chain))
     for i, (above, body) in enumerate(pairwise(chain), start=1):
@@ -101,7 +105,8 @@ def discs_above(
         length = float(np.linalg.norm(axis))
         along = (places - top) @ axis / length**2
         beside = np.abs((places - top) @ np.array([-axis[1], axis[0]])) / length
-        volumes[i] = ((along > 0) & (along < 1) & (beside < DISC_REACH_MM)).sum() * voxel_ml
+        between = (along > 0) & (along < 1) & (beside < DISC_REACH_MM)
+        volumes[i] = slices[between].sum() * voxel_ml
     return volumes
 
 

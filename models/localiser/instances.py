@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-import SimpleITK
 from numpy.typing import NDArray
 
 from models.localiser.classes import Structure
+from models.localiser.parts import largest_parts
 from models.localiser.preprocess import OFFSET_UNIT_MM, PIXEL_MM
 
 VOTE_BLUR_MM: Final = 2.5
@@ -44,6 +44,9 @@ ADOPTION_STEPS: Final = 6
 
 EDGE_ROWS: Final = 3
 """A mask that comes this near to an image edge, in pixels, counts as cut by it."""
+
+BLUR_LEFT_OUT: Final = 0.01
+"""The blur's kernel ends where its tails hold less than this part of it."""
 
 MIDDLE_INSIDE_MM: Final = 8.0
 """A body whose centre is nearer than this to the first or last slice may lack its middle. Missing
@@ -84,42 +87,76 @@ def find_bodies(
     Returns:
         Labels (slices, rows, columns) and the bodies that have them, in no order.
     """
-    bone = probability[Structure.BODY] + probability[Structure.SACRUM_S1]
-    voxels = np.nonzero(bone > 0.5)
+    bone = bone_of(probability)
     labels = np.zeros(bone.shape, np.uint8)
-    if not len(voxels[0]):
+    box = box_of(bone > 0.5)
+    if box is None:
         return labels, ()
+    # From here on only in the box around all bodies: a tenth of the picture or less.
+    inside = bone[box] > 0.5
+    voxels = np.nonzero(inside)
+    corner = np.array([span.start for span in box])
     voxel_ml = float(np.prod(spacing_mm)) / 1000.0
-    votes = np.stack(
-        [voxels[axis] + offsets[axis - 1][voxels] * (OFFSET_UNIT_MM / PIXEL_MM) for axis in (1, 2)],
-        axis=1,
-    )
+    votes = np.empty((2, len(voxels[0])), np.float32)
+    for axis in (0, 1):
+        votes[axis] = offsets[axis][box][inside] * np.float32(OFFSET_UNIT_MM / PIXEL_MM)
+        votes[axis] += voxels[axis + 1] + corner[axis + 1]
     peaks = _peaks(votes, voxel_ml, (bone.shape[1], bone.shape[2]))
     if not len(peaks):
         return labels, ()
-    labels[voxels] = _nearest_peak(votes, peaks)
-    box = _bounds(voxels)
-    inner = _largest_parts(_absorb_splinters(labels[box], len(peaks)))
-    labels[box] = _adopt_orphans(inner, bone[box] > 0.5)
-    s1 = probability[Structure.SACRUM_S1]
-    found = [
-        _describe(label, places, bone, s1, spacing_mm)
-        for label, places in places_of(labels).items()
-    ]
-    return labels, tuple(_plausible([body for body in found if body is not None]))
+    claimed = np.zeros(inside.shape, np.uint8)
+    claimed[voxels] = _nearest_peak(votes, peaks)
+    kept = largest_parts(_absorb_splinters(claimed, len(peaks)))
+    labels[box] = _adopt_orphans(kept, inside)
+    found = _describe(labels, bone, probability[Structure.SACRUM_S1], spacing_mm)
+    return labels, tuple(_plausible(found))
 
 
-def places_of(labels: NDArray[np.uint8]) -> dict[int, NDArray[np.intp]]:
-    """Voxels (n, 3) of every label, found in one pass over the array."""
-    flat = np.flatnonzero(labels)
-    if not len(flat):
-        return {}
-    values = labels.ravel()[flat]
-    order = np.argsort(values, kind="stable")
-    places = np.stack(np.unravel_index(flat[order], labels.shape), axis=1)
-    present, starts = np.unique(values[order], return_index=True)
-    parts = np.split(places, starts[1:])
-    return {int(label): part for label, part in zip(present, parts, strict=True)}
+def bone_of(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(slices, rows, columns) probability of any vertebral body, S1 included."""
+    return np.asarray(probability[Structure.BODY] + probability[Structure.SACRUM_S1])
+
+
+@dataclass(frozen=True, slots=True)
+class LabelBoxes:
+    """Where labels lie.
+
+    Attributes:
+        labels: (n,) values present, ascending.
+        low: (n, 3) first index of each along every axis.
+        high: (n, 3) one past the last.
+    """
+
+    labels: NDArray[np.intp]
+    low: NDArray[np.intp]
+    high: NDArray[np.intp]
+
+
+def boxes_of(labels: NDArray[np.uint8]) -> LabelBoxes:
+    """Smallest box around every label."""
+    values, places = _labelled(labels)
+    return _boxes(values, places, labels.shape)
+
+
+def _labelled(
+    labels: NDArray[np.uint8],
+) -> tuple[NDArray[np.intp], tuple[NDArray[np.intp], ...]]:
+    """Values and places of all labelled voxels."""
+    # Of a mask: numpy looks for set bytes several times faster than for numbers.
+    flat = np.flatnonzero(labels > 0)
+    return labels.ravel()[flat].astype(np.intp), np.unravel_index(flat, labels.shape)
+
+
+def _boxes(
+    values: NDArray[np.intp], places: tuple[NDArray[np.intp], ...], shape: tuple[int, ...]
+) -> LabelBoxes:
+    present = np.flatnonzero(np.bincount(values, minlength=1))
+    low, high = [], []
+    for place, size in zip(places, shape, strict=True):
+        table = np.bincount(values * size + place, minlength=256 * size).reshape(-1, size) > 0
+        low.append(np.argmax(table[present], axis=1))
+        high.append(size - np.argmax(table[present, ::-1], axis=1))
+    return LabelBoxes(present, np.stack(low, axis=1), np.stack(high, axis=1))
 
 
 def renumbered(
@@ -129,38 +166,73 @@ def renumbered(
     lookup = np.zeros(256, np.uint8)
     for position, body in enumerate(kept, start=1):
         lookup[body.label] = position
-    return lookup[labels], tuple(replace(body, label=i) for i, body in enumerate(kept, start=1))
+    named = tuple(replace(body, label=i) for i, body in enumerate(kept, start=1))
+    return np.take(lookup, labels), named
 
 
 def _peaks(
-    votes: NDArray[np.float64], voxel_ml: float, plane: tuple[int, int]
+    votes: NDArray[np.float32], voxel_ml: float, plane: tuple[int, int]
 ) -> NDArray[np.float64]:
-    """Centres (n, 2) as (row, column), strongest first: maxima of the blurred votes."""
-    places = np.round(votes).astype(np.intp)
-    np.clip(places, 0, np.array(plane) - 1, out=places)
-    flat = np.bincount(places[:, 0] * plane[1] + places[:, 1], minlength=plane[0] * plane[1])
+    """Centres (n, 2) as (row, column), strongest first: maxima of the blurred votes (2, voxels)."""
+    limits = np.array(plane)[:, None] - 1
+    rows, columns = np.clip(np.rint(votes).astype(np.intp), 0, limits)
+    flat = np.bincount(rows * plane[1] + columns, minlength=plane[0] * plane[1])
     sigma = VOTE_BLUR_MM / PIXEL_MM
-    counts = SimpleITK.GetImageFromArray(flat.reshape(plane).astype(np.float32))
-    field = SimpleITK.GetArrayFromImage(SimpleITK.DiscreteGaussian(counts, sigma**2))
+    field = _blurred(flat.reshape(plane).astype(np.float32), sigma)
     # What the smallest body would give if its votes scattered by as much again as the blur.
     floor = SMALLEST_ML / voxel_ml / (2 * np.pi * 2 * sigma**2)
     reach = PEAK_DISTANCE_MM / PIXEL_MM
-    rows, columns = np.ogrid[: plane[0], : plane[1]]
+    around = int(np.ceil(reach))
     peaks: list[tuple[int, int]] = []
     while len(peaks) < 40:
         row, column = (int(i) for i in np.unravel_index(np.argmax(field), plane))
         if field[row, column] < floor:
             break
         peaks.append((row, column))
-        field[(rows - row) ** 2 + (columns - column) ** 2 < reach**2] = 0.0
+        top, left = max(0, row - around), max(0, column - around)
+        near = field[top : row + around + 1, left : column + around + 1]
+        down, right = np.ogrid[: near.shape[0], : near.shape[1]]
+        near[(down + top - row) ** 2 + (right + left - column) ** 2 < reach**2] = 0.0
     return np.array(peaks, dtype=np.float64).reshape(-1, 2)
 
 
-def _nearest_peak(votes: NDArray[np.float64], peaks: NDArray[np.float64]) -> NDArray[np.uint8]:
+def _blurred(counts: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    """Convolve (rows, columns) with the discrete Gaussian; at an edge its pixels go on outside."""
+    taps = _gaussian_taps(sigma)
+    radius = len(taps) // 2
+    box = box_of(counts > 0, radius)
+    if box is None:
+        return counts
+    out = np.zeros_like(counts)
+    values = counts[box]
+    for axis in (0, 1):
+        wide = [(0, 0), (0, 0)]
+        wide[axis] = (radius, radius)
+        # Inside the picture the box ends in zeros, which then go on; at its edge the votes do.
+        padded = np.pad(values, wide, mode="edge")
+        size = values.shape[axis]
+        values = np.zeros_like(values)
+        for shift, weight in enumerate(taps):
+            values += weight * padded.take(range(shift, shift + size), axis)
+    out[box] = values
+    return out
+
+
+def _gaussian_taps(sigma: float) -> NDArray[np.float32]:
+    """The discrete Gaussian (Lindeberg 1990): Bessel functions, here from their Fourier series."""
+    turns = 2 * np.pi * np.arange(256) / 256
+    half = np.fft.ifft(np.exp(sigma**2 * (np.cos(turns) - 1.0))).real[:128]
+    within = half[0] + 2 * np.concatenate(([0.0], np.cumsum(half[1:])))
+    radius = int(np.argmax(within >= 1.0 - BLUR_LEFT_OUT))
+    taps = np.concatenate((half[radius:0:-1], half[: radius + 1]))
+    return np.asarray(taps / taps.sum(), np.float32)
+
+
+def _nearest_peak(votes: NDArray[np.float32], peaks: NDArray[np.float64]) -> NDArray[np.uint8]:
     """(n,) number of the peak nearest to each vote, counted from 1; 0 when none is near."""
-    rows, columns = votes.T.astype(np.float32)
-    nearest = np.zeros(len(votes), np.uint8)
-    least = np.full(len(votes), (VOTE_REACH_MM / PIXEL_MM) ** 2, np.float32)
+    rows, columns = votes
+    nearest = np.zeros(len(rows), np.uint8)
+    least = np.full(len(rows), (VOTE_REACH_MM / PIXEL_MM) ** 2, np.float32)
     # Peak by peak: a table of all distances would be tens of MB and slower.
     for number, (row, column) in enumerate(peaks.astype(np.float32), start=1):
         apart = (rows - row) ** 2 + (columns - column) ** 2
@@ -173,12 +245,11 @@ def _nearest_peak(votes: NDArray[np.float64], peaks: NDArray[np.float64]) -> NDA
 def _absorb_splinters(labels: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
     """Give every part that touches a much larger body to the one it touches most."""
     contact = _contacts(labels, count)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1).astype(np.float64)
+    sizes = np.bincount(labels[labels > 0], minlength=count + 1).astype(np.float64)
     owner = np.arange(count + 1)
     for label in np.argsort(sizes[1:]) + 1:
         touches = contact[label].copy()
         touches[sizes * SPLINTER < sizes[label]] = 0
-        touches[0] = 0
         if sizes[label] and touches.any():
             larger = int(np.argmax(touches))
             owner[owner == label] = larger
@@ -188,17 +259,20 @@ def _absorb_splinters(labels: NDArray[np.uint8], count: int) -> NDArray[np.uint8
             contact[larger, larger] = 0
             sizes[larger] += sizes[label]
             sizes[label] = 0.0
-    return owner.astype(np.uint8)[labels]
+    if (owner == np.arange(count + 1)).all():
+        return labels
+    return np.take(owner.astype(np.uint8), labels)
 
 
 def _contacts(labels: NDArray[np.uint8], count: int) -> NDArray[np.int64]:
     """(count + 1, count + 1) number of in-plane voxel faces that two labels share."""
     size = count + 1
     total = np.zeros(size * size, np.int64)
-    for axis in (1, 2):
-        one, other = (
-            np.moveaxis(labels, axis, 0)[span].ravel() for span in (slice(1, None), slice(-1))
-        )
+    faces = (
+        (labels[:, 1:], labels[:, :-1]),
+        (labels[:, :, 1:], labels[:, :, :-1]),
+    )
+    for one, other in faces:
         differ = (one != other) & (one > 0) & (other > 0)
         pairs = one[differ].astype(np.intp) * size + other[differ]
         total += np.bincount(pairs, minlength=size * size)
@@ -206,69 +280,77 @@ def _contacts(labels: NDArray[np.uint8], count: int) -> NDArray[np.int64]:
     return np.asarray(table + table.T)
 
 
-def _largest_parts(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Keep of every label its largest connected part."""
-    kept = np.zeros_like(labels)
-    for label, places in places_of(labels).items():
-        low, high = places.min(axis=0), places.max(axis=0) + 1
-        box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-        mask = SimpleITK.GetImageFromArray((labels[box] == label).astype(np.uint8))
-        parts = SimpleITK.GetArrayFromImage(SimpleITK.ConnectedComponent(mask))
-        largest = int(np.argmax(np.bincount(parts.ravel())[1:])) + 1
-        kept[box][parts == largest] = label
-    return kept
-
-
 def _adopt_orphans(labels: NDArray[np.uint8], bone: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Let bodies grow, inside their slices, over bone whose votes went astray."""
-    grown, orphans = labels.copy(), bone & (labels == 0)
+    # Beyond the edge lies no neighbour.
+    padded = np.pad(labels, ((0, 0), (1, 1), (1, 1)))
+    grown = padded.ravel()
+    orphans = np.flatnonzero(np.pad(bone & (labels == 0), ((0, 0), (1, 1), (1, 1))))
+    row = padded.shape[2]
     for _ in range(ADOPTION_STEPS):
-        if not orphans.any():
+        if not len(orphans):
             break
-        before = grown.copy()
-        for axis, step in ((1, 1), (1, -1), (2, 1), (2, -1)):
-            neighbour = np.roll(before, step, axis)
-            # What rolls over the edge is no neighbour.
-            edge = [slice(None)] * 3
-            edge[axis] = slice(0, 1) if step > 0 else slice(-1, None)
-            neighbour[tuple(edge)] = 0
-            np.copyto(grown, neighbour, where=orphans & (grown == 0) & (neighbour > 0))
-        orphans &= grown == 0
-    return grown
+        adopted = np.zeros(len(orphans), np.uint8)
+        for neighbour in (-row, row, -1, 1):
+            np.copyto(adopted, grown[orphans + neighbour], where=adopted == 0)
+        grown[orphans] = adopted
+        orphans = orphans[adopted == 0]
+    return padded[:, 1:-1, 1:-1]
 
 
-def _bounds(voxels: tuple[NDArray[np.intp], ...]) -> tuple[slice, slice, slice]:
-    """Smallest box that holds some voxels."""
-    slices, rows, columns = (slice(int(axis.min()), int(axis.max()) + 1) for axis in voxels)
-    return slices, rows, columns
+def box_of(mask: NDArray[np.bool_], margin: int = 0) -> tuple[slice, ...] | None:
+    """Find the smallest box that holds a mask.
+
+    Args:
+        mask: Of any number of axes.
+        margin: Voxels to add on every side, as far as the array goes.
+
+    Returns:
+        A slice per axis; None when nothing is set.
+    """
+    box = []
+    for axis, size in enumerate(mask.shape):
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        held = np.flatnonzero(mask.any(axis=others))
+        if not len(held):
+            return None
+        low, high = int(held[0]) - margin, int(held[-1]) + 1 + margin
+        box.append(slice(max(0, low), min(size, high)))
+    return tuple(box)
 
 
 def _describe(
-    label: int,
-    places: NDArray[np.intp],
+    labels: NDArray[np.uint8],
     bone: NDArray[np.float32],
     s1: NDArray[np.float32],
     spacing_mm: NDArray[np.float64],
-) -> Candidate | None:
+) -> list[Candidate]:
+    """Sum up every label that has enough bone."""
     voxel_ml = float(np.prod(spacing_mm)) / 1000.0
-    voxels = tuple(places.T)
-    weight = bone[voxels].astype(np.float64)
-    volume_ml = float(weight.sum()) * voxel_ml
-    if volume_ml < SMALLEST_ML:
-        return None
-    plane = np.array(bone.shape[1:])
-    in_plane = places[:, 1:]
-    at_edge = ((in_plane < EDGE_ROWS) | (in_plane >= plane - EDGE_ROWS)).any(axis=1)
-    centre = weight @ places / weight.sum()
-    to_side = min(centre[0], bone.shape[0] - 1 - centre[0]) * spacing_mm[0]
-    return Candidate(
-        label=label,
-        centre=np.asarray(centre),
-        volume_ml=volume_ml,
-        s1_share=float(s1[voxels].sum() / weight.sum()),
-        confidence=float(weight.mean()),
-        cut=bool(at_edge.any() or to_side < MIDDLE_INSIDE_MM),
-    )
+    values, places = _labelled(labels)
+    weight = bone[places].astype(np.float64)
+    total = np.bincount(values, weight)
+    voxels, share = np.bincount(values), np.bincount(values, s1[places])
+    moments = np.stack([np.bincount(values, weight * place) for place in places], axis=1)
+    boxes = _boxes(values, places, labels.shape)
+    found = []
+    for label, low, high in zip(boxes.labels, boxes.low, boxes.high, strict=True):
+        if total[label] * voxel_ml < SMALLEST_ML:
+            continue
+        centre = moments[label] / total[label]
+        at_edge = (low[1:] < EDGE_ROWS) | (high[1:] > np.array(labels.shape[1:]) - EDGE_ROWS)
+        to_side = min(centre[0], labels.shape[0] - 1 - centre[0]) * spacing_mm[0]
+        found.append(
+            Candidate(
+                label=int(label),
+                centre=np.asarray(centre),
+                volume_ml=float(total[label]) * voxel_ml,
+                s1_share=float(share[label] / total[label]),
+                confidence=float(total[label] / voxels[label]),
+                cut=bool(at_edge.any() or to_side < MIDDLE_INSIDE_MM),
+            )
+        )
+    return found
 
 
 def _plausible(found: list[Candidate]) -> list[Candidate]:

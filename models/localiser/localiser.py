@@ -22,7 +22,14 @@ from models.geometry import to_lps
 from models.localiser.bodies import chain_directions, measure
 from models.localiser.chain import backbone, discs_above, rejoined
 from models.localiser.classes import Structure
-from models.localiser.instances import Candidate, find_bodies, places_of, renumbered
+from models.localiser.instances import (
+    Candidate,
+    bone_of,
+    box_of,
+    boxes_of,
+    find_bodies,
+    renumbered,
+)
 from models.localiser.levels import LevelSettings, name_levels
 from models.localiser.preprocess import WorkingGrid, network_image, prepare
 from models.manifest import SECTION
@@ -33,6 +40,13 @@ Block = tuple[NDArray[np.float32], tuple[int, int, int]]
 
 MARGIN: Final = (1, 3, 3)
 """Working voxels kept around a body: its edge is resampled and measured with its outside."""
+
+BACKGROUND_WINS: Final = 0.51
+"""A voxel of at least this probability is background; one half, and room for rounding."""
+
+_BUT_BODIES: Final = np.array(
+    [0 if s in (Structure.BODY, Structure.SACRUM_S1) else s for s in Structure], np.uint8
+)
 
 NO_BODIES: Final = Abstention(
     "no_vertebral_body", "study", "No vertebral body was recognised in the reference series."
@@ -79,10 +93,7 @@ class Localiser:
         levels = [i for i, below in enumerate(naming.below_s1) if not below]
         labels, bodies = renumbered(labels, [candidates[i] for i in levels])
         names = [naming.names[i] for i in levels]
-        bone = probability[Structure.BODY] + probability[Structure.SACRUM_S1]
-        blocks = [
-            occupancy(bone, labels, label, places) for label, places in places_of(labels).items()
-        ]
+        blocks = occupancies(probability, labels)
         vertebrae = _vertebrae(grid, blocks, bodies, names)
         label_map = _stored_labels(grid, blocks)
         is_s1 = [vertebra.level == "S1" for vertebra in vertebrae]
@@ -132,31 +143,29 @@ def _vertebrae(
     return tuple(vertebrae)
 
 
-def occupancy(
-    bone: NDArray[np.float32],
-    labels: NDArray[np.uint8],
-    label: int,
-    places: NDArray[np.intp],
-) -> Block:
-    """Probability of one body alone, in a block around it.
+def occupancies(probability: NDArray[np.float32], labels: NDArray[np.uint8]) -> list[Block]:
+    """Probability of each body alone, in a block around it.
 
     Args:
-        bone: (slices, rows, columns) probability of any vertebral body.
+        probability: (7, slices, rows, columns) of the `Structure` classes.
         labels: Bodies, same grid.
-        label: The body wanted.
-        places: (n, 3) its voxels.
 
     Returns:
-        The block and the index of its first voxel. Other bodies are 0 in it; unlabelled voxels
-        stay below one half, so that the edge keeps its place between pixels.
+        Per label, ascending, the block and the index of its first voxel. Other bodies are 0 in
+        it; unlabelled voxels stay below one half, so that the edge keeps its place between pixels.
     """
-    low = np.maximum(places.min(axis=0) - MARGIN, 0)
-    high = np.minimum(places.max(axis=0) + 1 + np.array(MARGIN), labels.shape)
-    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-    inside = labels[box]
-    block = np.where(inside == label, bone[box], np.minimum(bone[box], np.float32(0.49)))
-    block[(inside != label) & (inside != 0)] = 0.0
-    return block, (int(low[0]), int(low[1]), int(low[2]))
+    boxes = boxes_of(labels)
+    lows = np.maximum(boxes.low - MARGIN, 0)
+    highs = np.minimum(boxes.high + MARGIN, labels.shape)
+    blocks: list[Block] = []
+    for label, low, high in zip(boxes.labels, lows, highs, strict=True):
+        box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+        inside = labels[box]
+        bone = bone_of(probability[:, *box])
+        block = np.where(inside == label, bone, np.minimum(bone, np.float32(0.49)))
+        block[(inside != label) & (inside != 0)] = 0.0
+        blocks.append((block, (int(low[0]), int(low[1]), int(low[2]))))
+    return blocks
 
 
 def _stored_labels(grid: WorkingGrid, blocks: list[Block]) -> NDArray[np.uint8]:
@@ -178,27 +187,26 @@ def _sagittal_structures(
     is_s1: list[bool],
 ) -> NDArray[np.uint8]:
     """Most probable class per voxel of the sagittal-ordered volume; bodies as in the label map."""
-    best = probability[0].copy()
-    classes = np.zeros(best.shape, np.uint8)
-    # Channel by channel: each pass runs along memory, which argmax over axis 0 does not.
-    for structure in list(Structure)[1:]:
-        better = probability[structure] > best
-        np.copyto(best, probability[structure], where=better)
-        np.copyto(classes, np.uint8(structure), where=better)
+    # Elsewhere background has the majority; this is a tenth of the picture.
+    seen = probability[Structure.BACKGROUND] < BACKGROUND_WINS
+    classes = np.zeros(seen.shape, np.uint8)
+    box = box_of(seen)
+    if box is not None:
+        seen = seen[box]
+        best = np.argmax(np.stack([channel[box][seen] for channel in probability]), axis=0)
+        classes[box][seen] = _BUT_BODIES[best]
     nearest = [
         np.clip(np.rint((np.arange(n) - start) / step), 0, limit - 1).astype(np.intp)
         for n, start, step, limit in zip(
             grid.sagittal_shape, grid.start, grid.step, grid.shape, strict=True
         )
     ]
-    out = classes[np.ix_(*nearest)]
-    bodies = (out == Structure.BODY) | (out == Structure.SACRUM_S1)
-    out[bodies] = Structure.BACKGROUND
+    out = classes[nearest[0]].take(nearest[1], axis=1).take(nearest[2], axis=2)
     values = [Structure.SACRUM_S1 if s1 else Structure.BODY for s1 in is_s1]
     lookup = np.array([Structure.BACKGROUND, *values], np.uint8)
-    labelled = label_map > 0
-    out[labelled] = lookup[label_map[labelled]]
-    return out
+    labelled = np.flatnonzero(label_map > 0)
+    out.ravel()[labelled] = lookup[label_map.ravel()[labelled]]
+    return np.asarray(out)
 
 
 def _abstentions(vertebrae: tuple[Vertebra, ...], anchor: Anchor) -> tuple[Abstention, ...]:

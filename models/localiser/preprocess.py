@@ -208,33 +208,32 @@ def local_mean(image: NDArray[np.float32]) -> NDArray[np.float32]:
     over the pixels that exist, so image edges do not darken it.
     """
     rows, columns = image.shape[1:]
-    down, right = -rows % _POOL, -columns % _POOL
-    padded = np.pad(image, ((0, 0), (0, down), (0, right)))
-    exists = np.pad(np.ones((1, rows, columns), np.float32), ((0, 0), (0, down), (0, right)))
-    total, count = (
-        a.reshape(a.shape[0], a.shape[1] // _POOL, _POOL, a.shape[2] // _POOL, _POOL).sum((2, 4))
-        for a in (padded, exists)
-    )
-    half = max(1, round(LOCAL_MEAN_MM / PIXEL_MM / _POOL / 4))
-    for axis in (1, 2):
-        for _ in range(3):
-            total, count = _box_sum(total, half, axis), _box_sum(count, half, axis)
-    mean = np.asarray(total / count, np.float32)
+    padded = np.pad(image, ((0, 0), (0, -rows % _POOL), (0, -columns % _POOL)))
+    # Rows first: whole rows are added at a time, and an eighth is left for the columns.
+    few_rows = padded.reshape(len(padded), -1, _POOL, padded.shape[2]).sum(2)
+    blocks = few_rows.reshape(*few_rows.shape[:2], -1, _POOL).sum(3)
+    down, right = (_smoothing(size) for size in blocks.shape[1:])
+    count = np.outer(down @ _pixels_per_block(rows), right @ _pixels_per_block(columns))
+    mean = (down @ blocks @ right) / count
     start = -(_POOL - 1) / 2 / _POOL
-    for axis, size in ((1, rows), (2, columns)):
+    # Columns first: along them a gather is slow, and there are few rows yet.
+    for axis, size in ((2, columns), (1, rows)):
         mean = linear_taps(mean.shape[axis], size, start, 1.0 / _POOL).apply(mean, axis)
-    return mean
+    return np.asarray(mean)
 
 
-def _box_sum(array: NDArray[np.float32], half: int, axis: int) -> NDArray[np.float32]:
-    """Sum over 2 * half + 1 neighbours along an axis; nothing lies outside."""
-    wide = [(0, 0)] * array.ndim
-    wide[axis] = (half + 1, half)
-    running = np.cumsum(np.pad(array, wide), axis=axis, dtype=np.float64)
-    size = array.shape[axis]
-    upper = np.take(running, np.arange(2 * half + 1, 2 * half + 1 + size), axis=axis)
-    lower = np.take(running, np.arange(size), axis=axis)
-    return np.asarray(upper - lower, np.float32)
+def _smoothing(size: int) -> NDArray[np.float32]:
+    """(size, size) sums over neighbouring blocks, three times over; nothing lies outside."""
+    half = max(1, round(LOCAL_MEAN_MM / PIXEL_MM / _POOL / 4))
+    place = np.arange(size)
+    box = np.abs(place[:, None] - place) <= half
+    return np.asarray(np.linalg.matrix_power(box.astype(np.float32), 3))
+
+
+def _pixels_per_block(pixels: int) -> NDArray[np.float32]:
+    """How many pixels of an axis lie in each of its blocks."""
+    starts = np.arange(0, pixels, _POOL)
+    return np.minimum(pixels - starts, _POOL).astype(np.float32)
 
 
 def network_image(image: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -250,9 +249,15 @@ def network_image(image: NDArray[np.float32]) -> NDArray[np.float32]:
     sample = image[:, ::3, ::3]
     low, high = (float(v) for v in np.percentile(sample, (1.0, 99.5)))
     scale = 1.0 / max(high - low, 1e-6)
-    normal = np.clip((image - np.float32(low)) * np.float32(scale), 0.0, 1.2)
+    normal = image - np.float32(low)
+    normal *= np.float32(scale)
+    np.clip(normal, 0.0, 1.2, out=normal)
+    relative = local_mean(normal)
     # The floor keeps air, where the mean is noise, from looking like tissue.
-    relative = np.clip(normal / (local_mean(normal) + np.float32(0.05)), 0.0, 4.0) / 2.0
+    relative += np.float32(0.05)
+    np.divide(normal, relative, out=relative)
+    np.clip(relative, 0.0, 4.0, out=relative)
+    relative *= np.float32(0.5)
     slices, rows, columns = image.shape
     padded = np.zeros(
         (1, 2, slices, rows + -rows % PLANE_MULTIPLE, columns + -columns % PLANE_MULTIPLE),

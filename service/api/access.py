@@ -4,42 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import secrets
 import threading
 import time
 from collections.abc import Iterable
-from typing import ClassVar, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from models.errors import AcuityError
+from service.api.hosts import is_loopback
 from service.api.problems import ProblemError
 
 SESSION_COOKIE: Final = "acuity_session"
 SESSION_S: Final = 8 * 3600
 """How long a browser stays signed in: one working day."""
-
-_LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-
-
-class OpenHostError(AcuityError):
-    """Refuses to serve other machines without a key."""
-
-    code = "no_api_keys"
-    exit_code: ClassVar[int] = 2
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address or name can only be reached from this machine."""
-    if host in _LOOPBACK_NAMES:
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class Gate:

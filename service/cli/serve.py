@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     import socket
+    from subprocess import Popen
 
     from service.settings import Settings
 
@@ -27,31 +28,39 @@ def serve(
 
     Other machines are served only when ACUITY_API_KEYS holds at least one key.
     """
-    # Bound before the slow imports: a port that is taken is said at once.
-    from service.api.access import OpenHostError, is_loopback  # noqa: PLC0415
-    from service.cli.configuration import load_settings  # noqa: PLC0415
+    # First of all the worker: its imports take as long as all of ours, and run beside them.
+    from service.jobs.launch import launched  # noqa: PLC0415
 
-    settings = load_settings(host=host, port=port)
-    if not settings.api_keys and not is_loopback(settings.host):
-        raise OpenHostError("set ACUITY_API_KEYS to serve other machines than this one")
-    with _bound(settings) as listener, _work_dir(settings) as work_dir:
-        _run(settings, listener, work_dir)
+    with launched() as worker:
+        # Bound before the slow imports: a port that is taken is said at once.
+        from service.api.hosts import OpenHostError, is_loopback  # noqa: PLC0415
+        from service.cli.configuration import load_settings  # noqa: PLC0415
+
+        settings = load_settings(host=host, port=port)
+        if not settings.api_keys and not is_loopback(settings.host):
+            raise OpenHostError("set ACUITY_API_KEYS to serve other machines than this one")
+        with _bound(settings) as listener, _work_dir(settings) as work_dir:
+            _run(settings, listener, work_dir, worker)
 
 
-def _run(settings: Settings, listener: socket.socket, work_dir: Path) -> None:
+def _run(settings: Settings, listener: socket.socket, work_dir: Path, worker: Popen[str]) -> None:
     import signal  # noqa: PLC0415
 
-    import uvicorn  # noqa: PLC0415
-
     from service import logs  # noqa: PLC0415
-    from service.api import create_app  # noqa: PLC0415
     from service.jobs.opening import open_jobs  # noqa: PLC0415
 
     logs.configure(settings)
+    jobs = open_jobs(settings, work_dir, worker)
+
+    # After the worker has its settings.
+    import uvicorn  # noqa: PLC0415
+
+    from service.api.app import create_app  # noqa: PLC0415
+
     address, port = listener.getsockname()[:2]
     shown = f"[{address}]" if ":" in address else address
     config = uvicorn.Config(
-        create_app(settings, open_jobs(settings, work_dir)),
+        create_app(settings, jobs),
         log_config=None,
         # Paths hold Study Instance UIDs; what is worth knowing is in /metrics.
         access_log=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import Path
+from subprocess import Popen
 
 from models.errors import BundleError
 from models.registry import resolve
@@ -15,17 +16,19 @@ from service.logs import Pseudonyms
 from service.settings import Settings
 
 
-def open_jobs(settings: Settings, work_dir: Path) -> Jobs:
+def open_jobs(settings: Settings, work_dir: Path, launched: Popen[str] | None = None) -> Jobs:
     """Make the jobs of one process; nothing is started or written yet.
 
     Args:
         settings: Of this installation.
         work_dir: Where uploads and results lie.
+        launched: The first worker, where it was launched ahead (`service.jobs.launch`); it gets
+            its settings here. The jobs end it when they close.
     """
     settings = settings.model_copy(update={"work_dir": work_dir})
     return LocalJobs(
         folders=JobFolders(work_dir),
-        runner=WorkerProcess(settings),
+        runner=WorkerProcess(settings, launched=launched),
         engine=engine_of(settings),
         max_queued=settings.max_queued,
         max_bytes=settings.max_upload_mb << 20,

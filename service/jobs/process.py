@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
-import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +14,7 @@ from typing import Final, Protocol
 import structlog
 
 from service.jobs.job import JobReason, Outcome
+from service.jobs.launch import COMMAND, end, launch
 from service.jobs.worker import Message, Request
 from service.settings import Settings
 
@@ -24,11 +22,6 @@ log = structlog.get_logger()
 
 START_TIMEOUT_S: Final = 120.0
 """Longest time to open the bundles; it takes about a second, more on a loaded machine."""
-
-COMMAND: Final = (sys.executable, "-P", "-m", "service.jobs.worker")
-"""How the worker is started; -P keeps the folder we stand in out of its imports."""
-
-_LEAVE_TIMEOUT_S: Final = 5.0
 
 
 class Runner(Protocol):
@@ -49,14 +42,25 @@ class Runner(Protocol):
 
 
 class WorkerProcess:
-    """A `Runner` in a process of its own, replaced when it dies, hangs or cannot start."""
+    """A `Runner` in a process of its own, replaced when it dies, hangs or cannot start.
 
-    def __init__(self, settings: Settings, command: Sequence[str] = COMMAND) -> None:
+    Args:
+        settings: Of this installation.
+        command: Starts a worker.
+        launched: The first worker, where it was launched ahead; it gets its settings at once.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        command: Sequence[str] = COMMAND,
+        launched: subprocess.Popen[str] | None = None,
+    ) -> None:
         self._command = command
         # API keys stay here: the worker has no use for them.
         self._settings = settings.model_copy(update={"api_keys": (), "pseudonym_key": None})
         self._timeout_s = settings.job_timeout_s
-        self._worker: _Worker | None = None
+        self._worker = _Worker(launched, self._settings) if launched else None
         self._closed = False
 
     @property
@@ -65,8 +69,9 @@ class WorkerProcess:
         return self._worker is not None and self._worker.ready
 
     def start(self) -> None:
-        """Start the worker; it opens its bundles while the caller goes on."""
-        self._worker = _Worker(self._command, self._settings)
+        """Start the worker if it was not launched; it gets ready while the caller goes on."""
+        if self._worker is None:
+            self._worker = self._new_worker()
 
     def run(self, source: Path, results: Path, on_stage: Callable[[str], None]) -> Outcome:
         """Run one study, at most `job_timeout_s` long."""
@@ -102,24 +107,20 @@ class WorkerProcess:
         if self._closed:
             return None
         if self._worker is None or not self._worker.alive:
-            self.start()
+            self._worker = self._new_worker()
         return self._worker
+
+    def _new_worker(self) -> _Worker:
+        return _Worker(launch(self._command), self._settings)
 
 
 class _Worker:
     """One worker process and the lines that it sends."""
 
-    def __init__(self, command: Sequence[str], settings: Settings) -> None:
+    def __init__(self, process: subprocess.Popen[str], settings: Settings) -> None:
         self._messages: queue.Queue[Message | None] = queue.Queue()
         self._ready = threading.Event()
-        self._process = subprocess.Popen(  # noqa: S603  COMMAND, or a test's
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            # A session of its own, so that the decoders it started can be ended with it.
-            start_new_session=True,
-        )
+        self._process = process
         self.send(settings.model_dump_json())
         threading.Thread(target=self._listen, name="worker-messages", daemon=True).start()
 
@@ -174,13 +175,7 @@ class _Worker:
 
     def kill(self) -> None:
         """End the process and what it started."""
-        if self.alive:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(timeout=_LEAVE_TIMEOUT_S)
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
+        end(self._process)
 
     def _listen(self) -> None:
         with contextlib.suppress(ValueError):  # the pipe was closed by `kill`

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import structlog
 from pydantic import BaseModel, ConfigDict
 
 from models.errors import AcuityError
@@ -22,8 +21,6 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.pipeline import Stages
-
-log = structlog.get_logger()
 
 
 class Request(BaseModel):
@@ -55,25 +52,30 @@ def main() -> None:
         channel.write(message.model_dump_json(exclude_none=True) + "\n")
         channel.flush()
 
-    settings = Settings.model_validate_json(sys.stdin.readline())
-    logs.configure(settings)
-    stages = _open(settings, send)
-    if stages is None:
+    line = sys.stdin.readline()
+    if not line:
+        return  # the service gave up before it had its settings
+    settings = Settings.model_validate_json(line)
+    try:
+        stages = _open(settings)
+    except AcuityError as error:
+        logs.configure(settings)
+        send(Message(broken=_reason(error)))
         return
     send(Message(ready=True))
+    # What no one waits for before the worker is ready: logs, and the modules that write reports.
+    logs.configure(settings)
+    import service.jobs.work  # noqa: F401, PLC0415
+
     for line in sys.stdin:
         request = Request.model_validate_json(line)
         send(Message(outcome=_run(request, stages, lambda stage: send(Message(stage=stage)))))
 
 
-def _open(settings: Settings, send: Callable[[Message], None]) -> Stages | None:
+def _open(settings: Settings) -> Stages:
     from service.pipeline import open_stages  # noqa: PLC0415
 
-    try:
-        return open_stages(settings)
-    except AcuityError as error:
-        send(Message(broken=_reason(error)))
-        return None
+    return open_stages(settings)
 
 
 def _run(request: Request, stages: Stages, on_stage: Callable[[str], None]) -> Outcome:
@@ -92,6 +94,9 @@ def _reason(error: Exception) -> JobReason:
     else:
         name = type(error).__name__
         reason = JobReason(code="internal", message=f"the study could not be read ({name})")
+    import structlog  # noqa: PLC0415
+
+    log = structlog.get_logger()
     log.error("worker_failed", code=reason.code, error=type(error).__name__)
     return reason
 

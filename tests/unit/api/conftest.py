@@ -32,7 +32,7 @@ from models.findings import (
     Vertebra,
 )
 from models.volume import Role, Volume
-from service.api import create_app
+from service.api.app import create_app
 from service.ingest.records import Ingested, Refusal, RefusedFile
 from service.jobs.job import Outcome
 from service.jobs.local import LocalJobs

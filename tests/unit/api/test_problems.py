@@ -12,7 +12,7 @@ import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
 
-from service.api.access import is_loopback
+from service.api.hosts import is_loopback
 from service.jobs.job import Outcome
 from tests.unit.api.conftest import STUDY_UID, Service, ServiceMaker
 

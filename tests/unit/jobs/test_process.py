@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from service.jobs.job import JobState, Outcome
+from service.jobs.launch import COMMAND, launched
 from service.jobs.process import WorkerProcess
 from service.settings import Settings
 
@@ -102,3 +105,27 @@ def test_keys_do_not_reach_the_worker() -> None:
         assert runner._settings.api_keys == ()
     finally:
         runner.close()
+
+
+def test_a_worker_launched_ahead_is_the_first_and_the_next_is_its_like() -> None:
+    command = (sys.executable, "-u", "-c", ANSWERS)
+    with launched(command) as ahead:
+        runner = WorkerProcess(Settings(job_timeout_s=5.0), command=command, launched=ahead)
+        runner.start()
+        assert run(runner, "/study")[0].state is JobState.SUCCEEDED
+        assert ahead.poll() is None
+        assert reason(run(runner, "/die")[0]) == "worker_died"
+        assert run(runner, "/study")[0].state is JobState.SUCCEEDED
+        runner.close()
+    assert ahead.poll() is not None
+
+
+def test_a_worker_launched_ahead_does_not_outlive_its_block() -> None:
+    with launched((sys.executable, "-c", "import time; time.sleep(60)")) as ahead:
+        assert ahead.poll() is None
+    assert ahead.returncode == -signal.SIGKILL
+
+
+def test_the_real_worker_leaves_in_silence_when_it_gets_no_settings() -> None:
+    done = subprocess.run(COMMAND, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
