@@ -55,7 +55,8 @@ LIMIT_NO_CONTRAST: Final = "no_measured_contrast"
 LIMIT_NOT_MEASURED: Final = "contrast_not_measured"
 LIMIT_UNEXPLAINED: Final = "unexplained_measured_contrast"
 
-_WITHOUT_SUPPORT: Final = frozenset({LIMIT_NO_CONTRAST, LIMIT_NOT_MEASURED})
+UNSUPPORTED: Final = frozenset({LIMIT_NO_CONTRAST, LIMIT_NOT_MEASURED})
+"""Limits of an edema that the network sees and the measured signal does not."""
 
 
 def call_edema(
@@ -127,7 +128,7 @@ def call_acuity(
     unhealed = point.call(probability_unhealed)
     call = _acuity(unhealed, edema.call, fracture.call)
     # The network's word alone is not enough for an edema, nor for what rests on one.
-    if call is Acuity.UNHEALED and _WITHOUT_SUPPORT.intersection(edema.limited_by):
+    if call is Acuity.UNHEALED and UNSUPPORTED.intersection(edema.limited_by):
         call = Acuity.INDETERMINATE
     return AcuityFinding(call, probability_unhealed)
 

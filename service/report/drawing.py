@@ -19,6 +19,7 @@ from PIL import Image
 
 from models.findings import Localisation, Scores, StudyVolumes
 from models.geometry import Affine, spacing_of, to_index, to_lps
+from models.scorer.calls import UNSUPPORTED
 from models.volume import FLUID_SENSITIVE, Role, Volume, in_sagittal_order
 from service.report.contours import Contour, trace
 from service.report.resampling import resample, to_grey
@@ -35,6 +36,9 @@ WINDOW_REACH_MM: Final = 32.0
 bright fat under the skin does not."""
 HALF_BODY_MM: Final = 17.0
 """Half the depth of a body; places the name of a body whose mask misses the slice."""
+
+UNSUPPORTED_HEAT: Final = 0.25
+"""Part of the edema map that is shown where the measured signal does not bear it out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,25 @@ class Outline:
     name_at: tuple[float, float]
 
 
+def _called_edema(localisation: Localisation, scores: Scores | None) -> NDArray[np.float32] | None:
+    """The edema map as it is shown: faint where the measured signal does not bear the call out.
+
+    A picture that glows would say more than the report beside it. The NIfTI map keeps the
+    network's own answer.
+    """
+    if scores is None or scores.edema_map is None:
+        return None
+    unsupported = [
+        level.vertebra.index
+        for level in scores.levels
+        if level.edema is not None and UNSUPPORTED.intersection(level.edema.limited_by)
+    ]
+    if not unsupported:
+        return scores.edema_map
+    faded = np.isin(localisation.labels, unsupported)
+    return np.where(faded, scores.edema_map * np.float32(UNSUPPORTED_HEAT), scores.edema_map)
+
+
 class StudyViews:
     """Pictures of one study; several threads may ask for them at a time.
 
@@ -102,7 +125,7 @@ class StudyViews:
         self._volumes = {Role(role): in_sagittal_order(by_role[role]) for role in by_role}
         self._reference = self._volumes[volumes.reference.role]
         self._labels = _on_grid(localisation.labels, localisation.affine)
-        edema = scores.edema_map if scores else None
+        edema = _called_edema(localisation, scores)
         self._edema = None if edema is None else _on_grid(edema, localisation.affine)
         self._vertebrae = {vertebra.index: vertebra for vertebra in localisation.vertebrae}
         self._best_slices = self._most_edema()

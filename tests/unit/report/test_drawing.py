@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.findings import Scores, StudyVolumes
+from models.findings import Call, Edema, Scores, StudyVolumes
 from models.geometry import to_lps
 from models.volume import Role
 from service.report.drawing import StudyViews, View
@@ -158,3 +158,19 @@ def test_threads_share_the_pictures_of_a_study() -> None:
         together = list(pool.map(crop, indices))
     assert together == [crop(index) for index in indices]
     assert together[:3] == together[3:6]
+
+
+def test_heat_is_faint_where_the_measured_signal_does_not_bear_the_call_out() -> None:
+    found = made.localisation()
+    scores = made.scores(found)
+    first, second, third = scores.levels
+    unsupported = Edema(0.94, Call.INDETERMINATE, 0.8, ("no_measured_contrast",))
+    levels = (first, second, replace(third, edema=unsupported))
+    index = third.vertebra.index
+    plain = StudyViews(made.volumes(), found, scores)
+    faded = StudyViews(made.volumes(), found, replace(scores, levels=levels))
+    before = plain.heat(plain.crop(Role.STIR, index, 3.0))
+    after = faded.heat(faded.crop(Role.STIR, index, 3.0))
+    assert before is not None
+    assert after is not None
+    assert after.max() < 0.4 * before.max()
