@@ -13,7 +13,7 @@ import argparse
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,10 +22,14 @@ import numpy as np
 from pydicom.uid import JPEGLSLossless
 
 from models.volume import Role
-from training.phantom.case import CaseRequest, sample_case
-from training.phantom.pathology import Disease, Edema, Lesion
+from training.phantom.dicom.recipe import StudyRecipe
+from training.phantom.dicom.study import write_study
+from training.phantom.disease import Disease
+from training.phantom.disease.fracture import sample_fracture
+from training.phantom.disease.metastasis import sample_metastasis
+from training.phantom.patient import sample_case
 from training.phantom.protocols import Site
-from training.phantom.study import StudyRecipe, write_study
+from training.phantom.scene import SceneRequest
 
 HERE: Final = Path(__file__).resolve().parent
 
@@ -44,44 +48,58 @@ class Sample:
     slices: int
 
 
+def _drawn(
+    sample: Callable[[np.random.Generator], Disease], plain: Callable[[Disease], bool]
+) -> Disease:
+    """The first disease drawn that is plain enough to show."""
+    rng = np.random.default_rng(20)
+    return next(disease for disease in (sample(rng) for _ in range(2000)) if plain(disease))
+
+
+def _wedge(rng: np.random.Generator) -> Disease:
+    return sample_fracture(rng, stage="acute", shape="wedge")
+
+
+def _wet(disease: Disease) -> bool:
+    edema = disease.edema
+    bright = edema is not None and edema.extent > 0.4 and edema.intensity > 0.5
+    return bright and 0.22 < disease.loss < 0.4 and not disease.signs & {"G3", "B1", "B2"}
+
+
+def _healed(rng: np.random.Generator) -> Disease:
+    return sample_fracture(rng, stage="healed", shape="biconcave")
+
+
+def _replaced(disease: Disease) -> bool:
+    lesion = disease.lesion
+    return lesion is not None and lesion.kind == "lytic" and lesion.extent > 0.85
+
+
+def _focal(disease: Disease) -> bool:
+    lesion = disease.lesion
+    return lesion is not None and lesion.kind == "lytic" and 0.3 < lesion.extent < 0.6
+
+
 SAMPLES: Final[Mapping[str, Sample]] = {
     "benign_unhealed": Sample(
         seed=2103,
-        diseases={
-            "L1": Disease(
-                stage="acute",
-                fracture="wedge",
-                loss=0.28,
-                etiology="benign",
-                edema=Edema("band", 0.6, 1.0, "superior"),
-                signs=frozenset({"G1", "G2"}),
-            )
-        },
+        diseases={"L1": _drawn(_wedge, _wet)},
         roles=STIR_T1_T2,
         site=Site("siemens", 1.5),
-        slices=13,
+        slices=15,
     ),
     "healed": Sample(
         seed=2203,
-        diseases={
-            "L2": Disease(stage="healed", fracture="biconcave", loss=0.32, etiology="benign")
-        },
+        diseases={"L2": _drawn(_healed, lambda disease: 0.28 < disease.loss < 0.45)},
         roles=STIR_T1_T2,
         site=Site("philips", 1.5),
-        slices=13,
+        slices=15,
     ),
     "pathological_dixon": Sample(
         seed=2303,
         diseases={
-            "L3": Disease(
-                stage="acute",
-                fracture="crush",
-                loss=0.2,
-                etiology="pathological",
-                lesion=Lesion("lytic", 0.95, ill_defined=True),
-                signs=frozenset({"B1", "B2", "B3", "B6"}),
-            ),
-            "T12": Disease(etiology="pathological", lesion=Lesion("lytic", 0.35, ill_defined=True)),
+            "L3": _drawn(lambda rng: sample_metastasis(rng, fractured=True), _replaced),
+            "T12": _drawn(lambda rng: sample_metastasis(rng, fractured=False), _focal),
         },
         roles=DIXON_T1,
         site=Site("siemens", 3.0),
@@ -98,7 +116,7 @@ def make(name: str, sample: Sample, out: Path) -> None:
     """Write one sample study into its folder under `out`, replacing what was there."""
     folder = out / name
     shutil.rmtree(folder, ignore_errors=True)
-    request = CaseRequest(region="lumbar", diseases=dict(sample.diseases), field_mm=FIELD_MM)
+    request = SceneRequest(region="lumbar", diseases=sample.diseases, numbering="usual")
     recipe = StudyRecipe(
         roles=sample.roles,
         site=sample.site,
@@ -109,7 +127,8 @@ def make(name: str, sample: Sample, out: Path) -> None:
         transfer_syntax_uid=JPEGLSLossless,
     )
     rng = np.random.default_rng(sample.seed)
-    write_study(sample_case(sample.seed, request), folder, recipe, rng)
+    case = sample_case(sample.seed, request, field_mm=FIELD_MM)
+    write_study(case, folder, recipe, rng)
 
 
 def manifest(out: Path, names: tuple[str, ...]) -> dict[str, str]:

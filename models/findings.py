@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.geometry import Affine
+from models.morphometry.result import LevelGeometry
 from models.volume import Volume
 
 
@@ -218,6 +219,7 @@ class LevelFindings:
     features: Mapping[str, Feature] = field(default_factory=dict)
     mimics: Mapping[str, float] = field(default_factory=dict)
     in_distribution: bool = True
+    geometry: LevelGeometry | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The way a study goes, on one page: read, localise, score, report.
+"""The way a study goes, on one page: read, localise, score, measure, report.
 
 Each stage takes a value and returns a value. Stages abstain; they do not fail in silence.
 """
@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from models.findings import Localisation, Scores, StudyVolumes
+from models.morphometry.morphometry import with_geometry
 from service.ingest.records import Ingested
 from service.report.assemble import assemble
 from service.report.document import BundleReport, ProvenanceReport
@@ -100,6 +101,8 @@ def report_on(source: Path, stages: Stages, clock: Clock) -> StudyResult:
             localisation = stages.localise(ingested.volumes)
         with clock.stage("score"):
             scores = stages.score(ingested.volumes, localisation)
+        with clock.stage("geometry"):
+            scores = with_geometry(localisation, scores)
     provenance = ProvenanceReport(
         software=f"vertebral-acuity {version('vertebral-acuity')}",
         bundles=stages.bundles,

@@ -81,6 +81,8 @@ class Settings(BaseSettings):
         job_timeout_s: Longest run of one study before its worker is ended.
         pseudonym_key: Key of the hash that stands for identifiers in logs; None for a fresh one
             per run, so that pseudonyms of two runs cannot be joined.
+        planning_profiles: The site's own planning profiles: a folder that goes before the shipped
+            ones, or the file of one profile; None for the shipped ones only.
     """
 
     model_config = SettingsConfigDict(
@@ -104,3 +106,4 @@ class Settings(BaseSettings):
     max_queued: Positive = 64
     job_timeout_s: PositiveReal = 900.0
     pseudonym_key: SecretStr | None = None
+    planning_profiles: Path | None = None

@@ -13,7 +13,7 @@ import typer
 from models.errors import AcuityError
 
 STEPS: Final = {
-    "phantom": "training.phantom.case",
+    "phantom": "training.phantom",
     "fit localiser": "training.localiser",
     "fit scorer": "training.scorer",
     "export localiser": "training.localiser.bundle",

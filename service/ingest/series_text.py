@@ -44,7 +44,7 @@ _PATTERNS: Final[dict[Word, re.Pattern[str]]] = {
         Word.STIR: r"STIR|SITR|TIRM|" + _alone("FIR") + r"|IR[-_ ]?FSE|FSE[-_ ]?IR",
         Word.FLAIR: r"FLAIR|DARK[-_ ]?FLUID",
         # "T2 FSE" is no fat saturation, "respiratory" no SPIR.
-        Word.FAT_SATURATION: r"SPAIR|FAT[-_ ]?SAT|FAT[-_ ]?SUP|FST[12]|CHESS"
+        Word.FAT_SATURATION: r"SPAIR|FAT[-_ ]?SAT|FAT[-_ ]?SUP|(?<!W)FST[12]|CHESS"
         + r"|T[12]W?[-_ ]?FS(?![A-Z])|(?<![A-Z])SPIR(?![A-Z])|"
         + _alone("FS|SFS"),
         Word.T1: r"T1(?!\d)",

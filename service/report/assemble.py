@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from models.findings import (
     Scores,
     Vertebra,
 )
+from models.morphometry.result import LevelGeometry
 from models.volume import FLUID_SENSITIVE
 from service.ingest.records import Ingested
 from service.report.document import (
@@ -31,6 +33,7 @@ from service.report.document import (
     FeatureReport,
     FilesReport,
     FractureReport,
+    GeometryReport,
     LevelReport,
     ProvenanceReport,
     RefusedFileReport,
@@ -149,14 +152,14 @@ def _levels(localisation: Localisation | None, scores: Scores | None) -> Iterato
     table = label_values(localisation.vertebrae)
     findings = scores.levels if scores else tuple(map(_unscored, localisation.vertebrae))
     for level in findings:
-        yield _level(level, int(table[level.vertebra.index]))
+        yield _level(level, table)
 
 
 def _unscored(vertebra: Vertebra) -> LevelFindings:
     return LevelFindings(vertebra, edema=None, fracture=None, acuity=None, etiology=None)
 
 
-def _level(findings: LevelFindings, label_value: int) -> LevelReport:
+def _level(findings: LevelFindings, table: NDArray[np.uint16]) -> LevelReport:
     vertebra = findings.vertebra
     x, y, z = vertebra.centroid_lps_mm.tolist()
     return LevelReport(
@@ -176,8 +179,14 @@ def _level(findings: LevelFindings, label_value: int) -> LevelReport:
         },
         mimics=dict(sorted(findings.mimics.items())),
         in_distribution=findings.in_distribution,
-        label_value=label_value,
+        label_value=int(table[vertebra.index]),
+        geometry=_geometry(findings.geometry, table) if findings.geometry else None,
     )
+
+
+def _geometry(geometry: LevelGeometry, table: NDArray[np.uint16]) -> GeometryReport:
+    adjacent = tuple(int(table[index]) for index in geometry.adjacent_fractures)
+    return GeometryReport.model_validate(replace(geometry, adjacent_fractures=adjacent))
 
 
 def _edema(edema: Edema) -> EdemaReport:

@@ -11,10 +11,19 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
+import numpy as np
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+)
 
 from models.findings import Acuity, Anchor, Call, Coverage, Etiology, Shape
 from models.geometry import Plane
+from models.morphometry.result import Missing, WallReference
 from models.volume import Role
 
 SCHEMA_VERSION: Final = "1.0"
@@ -39,6 +48,24 @@ Probability = Annotated[FiniteFloat, Field(ge=0, le=1), _rounded(4)]
 """A calibrated value in [0, 1]; also used for fractions."""
 
 Measured = Annotated[FiniteFloat, _rounded(3)]
+
+Degrees = Annotated[FiniteFloat, _rounded(1)]
+
+
+def _listed(value: object) -> object:
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+Point = Annotated[tuple[Millimetres, Millimetres, Millimetres], BeforeValidator(_listed)]
+"""LPS mm."""
+
+Points = Annotated[
+    tuple[tuple[Millimetres, Millimetres, Millimetres], ...], BeforeValidator(_listed)
+]
+"""LPS mm, each."""
+
+UnitVector = Annotated[tuple[Measured, Measured, Measured], BeforeValidator(_listed)]
+"""LPS."""
 
 
 class Status(StrEnum):
@@ -167,11 +194,120 @@ class FeatureReport(_Part):
     unit: str = ""
 
 
+class PosteriorWallReport(_Part):
+    """`models.morphometry.result.PosteriorWall`."""
+
+    points_lps_mm: Points
+    convexity_mm: Millimetres
+    retropulsion_mm: Millimetres
+    reference: WallReference
+    uncertainty_mm: Millimetres
+    integrity: Literal["not_assessable_on_mri"]
+
+
+class CanalReport(_Part):
+    """`models.morphometry.result.Canal`."""
+
+    ap_body_mm: Millimetres
+    ap_disc_above_mm: Millimetres | None
+    ap_disc_below_mm: Millimetres | None
+    ap_minimum_mm: Millimetres
+    minimum_line_lps_mm: Points
+    compromise_percent: Percent | None
+    uncertainty_mm: Millimetres
+    compromise_uncertainty_percent: Percent | None
+
+
+class PedicleReport(_Part):
+    """`models.morphometry.result.Pedicle`."""
+
+    slices: int
+    height_mm: Millimetres
+    height_uncertainty_mm: Millimetres
+    width_mm: Millimetres | None
+    width_uncertainty_mm: Millimetres | None
+    centre_lps_mm: Point
+
+
+class BodyVolumeReport(_Part):
+    """`models.morphometry.result.BodyVolume`."""
+
+    body_ml: Millilitres
+    uncertainty_ml: Millilitres
+    fifteen_percent_ml: Millilitres
+    twenty_four_percent_ml: Millilitres
+
+
+class HeightsReport(_Part):
+    """`models.morphometry.result.Heights`."""
+
+    anterior_mm: Millimetres
+    middle_mm: Millimetres
+    posterior_mm: Millimetres
+    uncertainty_mm: Millimetres
+
+
+class AnglesReport(_Part):
+    """`models.morphometry.result.Angles`."""
+
+    wedge_deg: Degrees
+    kyphosis_deg: Degrees | None
+    uncertainty_deg: Degrees
+
+
+class ApproachReport(_Part):
+    """`models.morphometry.result.Approach`: a line for drawing, never a safe trajectory."""
+
+    through_lps_mm: Point
+    direction_lps: UnitVector
+    medial_deg: Degrees
+    caudal_deg: Degrees
+    length_mm: Millimetres
+
+
+class TargetReport(_Part):
+    """`models.morphometry.result.Target`; diagrammatic."""
+
+    point_lps_mm: Point
+    depth_fraction: Probability
+    to_anterior_cortex_mm: Millimetres
+    to_posterior_wall_mm: Millimetres
+    to_superior_endplate_mm: Millimetres
+    to_inferior_endplate_mm: Millimetres
+    to_basivertebral_vein_mm: Millimetres
+    uncertainty_lps_mm: Point
+    left: ApproachReport | None
+    right: ApproachReport | None
+    limited_by: tuple[str, ...]
+    diagrammatic: Literal[True]
+
+
+class GeometryReport(_Part):
+    """What a plan needs of a body's geometry; `reasons` says why a part is null.
+
+    Attributes:
+        adjacent_fractures: `label_value` of direct neighbours that are called fractured.
+        reasons: "canal" or "canal.compromise_percent", for example, to a code.
+    """
+
+    posterior_wall: PosteriorWallReport | None
+    canal: CanalReport | None
+    pedicle_left: PedicleReport | None
+    pedicle_right: PedicleReport | None
+    volume: BodyVolumeReport | None
+    heights: HeightsReport | None
+    angles: AnglesReport | None
+    target: TargetReport | None
+    adjacent_fractures: tuple[int, ...]
+    reasons: Mapping[str, Missing]
+
+
 class LevelReport(_Part):
     """Everything said of one vertebral body.
 
     Attributes:
         label_value: The value that the body has in `vertebrae.nii.gz`.
+        geometry: For planning; null for the sacrum.
     """
 
     level: str | None
@@ -188,6 +324,7 @@ class LevelReport(_Part):
     mimics: Mapping[str, Probability]
     in_distribution: bool
     label_value: int
+    geometry: GeometryReport | None = None
 
 
 class AbstentionReport(_Part):

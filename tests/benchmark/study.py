@@ -18,8 +18,10 @@ def write_benchmark_study(folder: Path) -> Path:
     Returns:
         The folder with the DICOM files.
     """
-    from training.phantom.case import CaseRequest, sample_case
-    from training.phantom.study import StudyRecipe, write_study
+    from training.phantom.dicom.recipe import StudyRecipe
+    from training.phantom.dicom.study import write_study
+    from training.phantom.patient import sample_case
+    from training.phantom.scene import SceneRequest
 
     field = (300.0, 300.0)
     recipe = StudyRecipe(
@@ -30,6 +32,6 @@ def write_benchmark_study(folder: Path) -> Path:
         fov_mm=field,
         clean=True,
     )
-    case = sample_case(SEED, CaseRequest(region="lumbar", field_mm=field))
+    case = sample_case(SEED, SceneRequest(region="lumbar"), field_mm=field)
     write_study(case, folder, recipe, np.random.default_rng(SEED))
     return folder / "dicom"

@@ -1,4 +1,4 @@
-"""Train the localiser: `python -m training.localiser --cases DIR --out RUN`."""
+"""Train the localiser: `python -m training.localiser --out RUN`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from pathlib import Path
 
 from training.localiser.crops import CropSettings
 from training.localiser.fit import FitSettings, fit
+from training.phantom.recipe import load_recipe
 
 
 def main() -> None:
-    """Train on a folder of synthetic cases; run again with the same --out to go on."""
+    """Train on synthetic patients drawn on the fly; run again with the same --out to go on."""
     usual = FitSettings()
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--cases", type=Path, required=True, help="folder of case-*.npz")
+    parser.add_argument("--recipe", default="train", help="name or TOML file of a phantom recipe")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint and log go here")
     parser.add_argument("--steps", type=int, default=usual.steps)
     parser.add_argument("--minutes", type=float, help="end the schedule after this time")
@@ -28,7 +29,7 @@ def main() -> None:
         workers=given.workers,
         seed=given.seed,
     )
-    fit(given.cases, given.out, CropSettings(), settings)
+    fit(load_recipe(given.recipe), given.out, CropSettings(), settings)
 
 
 if __name__ == "__main__":

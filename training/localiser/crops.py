@@ -1,4 +1,4 @@
-"""Training crops: synthetic cases are scanned anew each time, prepared as in serving, and cut.
+"""Training crops: synthetic patients are drawn, scanned, prepared as in serving, and cut.
 
 The image goes through `models.localiser.preprocess` itself, so that training and serving cannot
 drift apart.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -26,9 +25,10 @@ from models.localiser.preprocess import (
     network_image,
     prepare,
 )
-from training.phantom.acquisition import acquire_for_training
-from training.phantom.case import load_case
-from training.phantom.tissues import SpineCase
+from training.phantom.draw import draw_image
+from training.phantom.mix import AcquisitionMix
+from training.phantom.recipe import PhantomRecipe
+from training.phantom.scene import Scene
 
 Crop = dict[str, torch.Tensor]
 """image (2, D, H, W) float32, structure (D, H, W) uint8, offsets (2, D, H, W) float32."""
@@ -76,12 +76,11 @@ class Scan:
     centres: dict[int, NDArray[np.float64]]
 
 
-def scan_case(case: SpineCase, rng: np.random.Generator) -> Scan:
-    """Scan a case with a random protocol and prepare it as serving would."""
+def scan_scene(scene: Scene, rng: np.random.Generator, mix: AcquisitionMix) -> Scan:
+    """Scan a patient with a random protocol and prepare it as serving would."""
     pitch = 1.0 if rng.random() < 0.85 else float(rng.uniform(0.7, 1.4))
-    scanned = acquire_for_training(case.grid, rng, in_plane_mm=pitch)
-    volume = scanned.volume
-    grid, image = prepare(volume)
+    scanned = draw_image(scene, rng, in_plane_mm=pitch, mix=mix)
+    grid, image = prepare(scanned.volume)
     structure, body = scanned.structure, scanned.body
     if grid.step != (1.0, 1.0, 1.0):
         structure, body = (_nearest(grid, truth) for truth in (structure, body))
@@ -90,7 +89,8 @@ def scan_case(case: SpineCase, rng: np.random.Generator) -> Scan:
     rows, columns = image.shape[1:]
     seen = network_image(image)[0, :, :, :rows, :columns]
     centres = {
-        level.index: to_index(grid.affine, level.centroid_lps_mm)[1:] for level in case.levels
+        index: to_index(grid.affine, scene.spine.bone(level).centre)[1:]
+        for level, index in scene.numbers.items()
     }
     return Scan(seen, structure, body, centres)
 
@@ -231,17 +231,17 @@ def _blank_beyond_edge(
 
 
 class CropStream(IterableDataset[Crop]):
-    """Crops without end from a folder of cases; the folder may grow meanwhile."""
+    """Crops without end, every patient drawn anew; nothing is kept on disk."""
 
-    def __init__(self, folder: Path, settings: CropSettings, seed: int) -> None:
-        """Take cases from `folder` (`case-*.npz`).
+    def __init__(self, recipe: PhantomRecipe, settings: CropSettings, seed: int) -> None:
+        """Draw from `recipe`.
 
         Args:
-            folder: Written by `python -m training.phantom.case`.
+            recipe: What patients and scans are drawn from.
             settings: What a crop looks like.
             seed: Every worker draws from its own stream of it.
         """
-        self._folder = folder
+        self._recipe = recipe
         self._settings = settings
         self._seed = seed
 
@@ -250,10 +250,8 @@ class CropStream(IterableDataset[Crop]):
         rng = np.random.default_rng([self._seed, worker.id if worker else 0])
         shelf: list[Crop] = []
         while True:
-            paths = sorted(self._folder.glob("case-*.npz"))
-            if not paths:
-                raise FileNotFoundError("the folder of cases is empty")
-            scan = scan_case(load_case(paths[int(rng.integers(len(paths)))]), rng)
+            scene = self._recipe.scene(int(rng.integers(self._recipe.seeds)))
+            scan = scan_scene(scene, rng, self._recipe.acquisition)
             cuts = (cut(scan, self._settings, rng) for _ in range(self._settings.per_volume))
             shelf.extend(crop for crop in cuts if crop is not None)
             # A small shelf keeps crops of one scan out of one batch.

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from models.localiser.network import LocaliserNetwork
 from training.localiser.crops import Crop, CropSettings, CropStream
 from training.localiser.loss import Loss, localiser_loss
+from training.phantom.recipe import PhantomRecipe
 
 CHECKPOINT: Final = "checkpoint.pt"
 LOG: Final = "log.jsonl"
@@ -88,6 +89,20 @@ class State:
         self.step, self.seconds = stored["step"], stored["seconds"]
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """How long a checkpoint was trained."""
+
+    steps: int
+    minutes: float
+
+
+def trained_until(path: Path) -> Trained:
+    """How long the network of a checkpoint was trained."""
+    stored = torch.load(path, weights_only=True)
+    return Trained(int(stored["step"]), float(stored["seconds"]) / 60.0)
+
+
 def load_averaged(path: Path) -> LocaliserNetwork:
     """The network to use: the averaged weights of a checkpoint."""
     network = LocaliserNetwork()
@@ -95,11 +110,13 @@ def load_averaged(path: Path) -> LocaliserNetwork:
     return network.eval()
 
 
-def fit(cases: Path, out: Path, crops: CropSettings, settings: FitSettings) -> LocaliserNetwork:
-    """Train on a folder of cases; go on where a checkpoint in `out` ends.
+def fit(
+    recipe: PhantomRecipe, out: Path, crops: CropSettings, settings: FitSettings
+) -> LocaliserNetwork:
+    """Train on patients of a recipe; go on where a checkpoint in `out` ends.
 
     Args:
-        cases: Folder of `case-*.npz`.
+        recipe: What patients and scans are drawn from.
         out: Receives `checkpoint.pt` and `log.jsonl`.
         crops: What the crops look like.
         settings: Schedule.
@@ -113,7 +130,7 @@ def fit(cases: Path, out: Path, crops: CropSettings, settings: FitSettings) -> L
     state = _start(settings)
     if (out / CHECKPOINT).exists():
         state.load(out / CHECKPOINT)
-    batches = _batches(cases, crops, settings, state.step)
+    batches = _batches(recipe, crops, settings, state.step)
     last = time.monotonic()
     while (progress := _progress(state, settings)) < 1.0:
         loss = _step(state, next(batches), settings, progress)
@@ -137,10 +154,10 @@ def _start(settings: FitSettings) -> State:
 
 
 def _batches(
-    cases: Path, crops: CropSettings, settings: FitSettings, done: int
+    recipe: PhantomRecipe, crops: CropSettings, settings: FitSettings, done: int
 ) -> Iterator[dict[str, Tensor]]:
     # A resumed run draws other crops than the ones it has seen.
-    stream = CropStream(cases, crops, seed=settings.seed + 7919 * done)
+    stream = CropStream(recipe, crops, seed=settings.seed + 7919 * done)
     loader: DataLoader[Crop] = DataLoader(
         stream,
         batch_size=settings.batch,

@@ -1,8 +1,8 @@
 """Scan a synthetic spine: tissue maps in, an MR volume with a scanner's faults out.
 
-Everything heavy is a table lookup or a small matrix product at the acquired resolution, because
-training draws several volumes a second from here. The order is the scanner's: signal, partial
-volume and point spread, receive field, ghosts, complex noise, magnitude, stored values.
+Everything heavy is a table lookup or a short sum at the acquired resolution, because training draws
+several volumes a second from here. The order is the scanner's: signal, partial volume and point
+spread, metal, flow, receive field, ghosts, complex noise, magnitude, stored values.
 """
 
 from __future__ import annotations
@@ -13,40 +13,64 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.geometry import to_lps
 from models.localiser.classes import Structure
 from models.volume import Role, Volume
-from training.phantom.conditions import (
-    Conditions,
+from training.phantom import artefacts
+from training.phantom.conditions import Conditions, draw_conditions
+from training.phantom.contrast import random_contrast
+from training.phantom.fields import (
     band_map,
+    blob_map,
+    blobs_map,
     coil_map,
-    draw_conditions,
-    failure_map,
-    smooth_map,
+    inversion_map,
+    noise_map,
+    smooth_volume,
 )
-from training.phantom.physics import SignalTable, mixture_index, signal_table
-from training.phantom.protocols import Protocol, random_contrast, sample_protocol, sample_role
+from training.phantom.mix import TRAIN, AcquisitionMix
+from training.phantom.physics import DixonPart, SignalTable, signal_table
+from training.phantom.placement import StackTarget, place_slices
+from training.phantom.protocols import Protocol, sample_protocol, sample_role
 from training.phantom.sampling import (
+    Band,
     Sampler,
     SliceGeometry,
     axis_positions,
+    combined,
     filtered,
-    label_sampler,
     nearest,
     point_spread,
     slice_profile,
 )
+from training.phantom.scan_kernels import magnitude, mix_slices, pick
 from training.phantom.tissues import Tissue, TissueGrid
+from training.phantom.truth import fraction_on, truth_on
 
-STORED_MAXIMUM: Final = 4095.0
+__all__ = [
+    "LabelledVolume",
+    "StackTarget",
+    "acquire",
+    "acquire_for_training",
+    "fraction_on",
+    "place_slices",
+    "truth_on",
+]
+
 FAILED_SUPPRESSION: Final = 0.7
 """Part of the fat signal that comes back where spectral suppression fails."""
+
+INVERTED_WATER: Final = 2.5
+"""By how much the water signal of a short-TI inversion falls for each part the pulse falls short:
+2 exp(-TI/T1) over the signal, nearly the same for marrow, muscle and disc."""
 
 PROFILE_EDGE: Final = 0.10
 """Softness of a slice's edges, as a part of its thickness."""
 
-GRAIN_MM: Final = 1.6
-"""Pitch of the correlated grain; real marrow decorrelates over 1.4 to 3 mm."""
+USUAL_SPINE_CM: Final = 7.5
+"""Depth of vertebral bodies below the skin of the back."""
+
+EVERYWHERE: Final = 9.0
+"""Radius from which on a water-fat swap takes the whole image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,30 +98,7 @@ class _Frame:
     rows: NDArray[np.float64]
     columns: NDArray[np.float64]
     pitch_mm: NDArray[np.float64]
-
-
-def place_slices(grid: TissueGrid, protocol: Protocol, rng: np.random.Generator) -> SliceGeometry:
-    """Lay a protocol's slices over the grid, centred with a little scatter, inside the tissue.
-
-    The field of view is cut to the grid, so that no image edge shows tissue ending in nothing.
-    """
-    pitch = np.linalg.norm(grid.affine[:3, :3], axis=0)
-    extent = np.asarray(grid.tissue.shape) * pitch
-    steps = np.array([protocol.pitch_mm, protocol.pixel_mm, protocol.pixel_mm])
-    fits = int((extent[0] - protocol.thickness_mm) / protocol.pitch_mm) + 1
-    shape = (
-        max(1, min(protocol.slices, fits)),
-        max(8, int(min(protocol.fov_mm[0], extent[1]) / protocol.pixel_mm)),
-        max(8, int(min(protocol.fov_mm[1], extent[2]) / protocol.pixel_mm)),
-    )
-    spare = np.clip(extent - np.asarray(shape) * steps, 0.0, None)
-    # The spine is planned to the middle slice; up and down the planning scatters more.
-    scatter = np.array([rng.normal(0.0, 0.15), rng.uniform(-0.5, 0.5), rng.uniform(-0.5, 0.5)])
-    start_mm = spare * (0.5 + np.clip(scatter, -0.5, 0.5)) + (steps - pitch) / 2
-    affine = grid.affine.copy()
-    affine[:3, :3] = grid.affine[:3, :3] / pitch * steps
-    affine[:3, 3] = to_lps(grid.affine, start_mm / pitch)
-    return SliceGeometry(shape, affine, protocol.thickness_mm)
+    spacing_mm: tuple[float, float, float]
 
 
 def acquire(  # one scan: what, how, chance, where, under which conditions, with which contrast
@@ -131,62 +132,27 @@ def acquire(  # one scan: what, how, chance, where, under which conditions, with
     frame = _frame(grid, slices, conditions)
     signal = _sample_signal(grid, frame, slices, protocol, conditions, table)
     reference = _reference_signal(table, signal)
-    moving = _moving_tissue(grid, frame)
-    signal *= _grain(signal.shape, slices, conditions.texture, rng)
-    _darken_flowing_csf(signal, moving == Tissue.CSF, conditions.csf_void, rng)
-    coil = coil_map(conditions, signal.shape[1], _depth_cm(grid, frame))
-    signal *= _gain_map(conditions, coil, _front_of_spine(grid, frame))
-    signal *= rng.normal(1.0, conditions.slice_gain, (len(signal), 1, 1)).astype(np.float32)
-    _add_ghosts(signal, moving, conditions, protocol.phase_axis, rng)
-    sigma = reference / protocol.snr
-    level = _noise_level(conditions, coil, signal.shape) * np.float32(sigma)
-    magnitude = _with_noise(signal, level, slices, protocol, rng)
-    magnitude *= np.float32(conditions.scale / reference)
-    np.clip(np.rint(magnitude, out=magnitude), 0.0, STORED_MAXIMUM, out=magnitude)
-    return Volume(array=magnitude, affine=slices.affine.copy(), role=protocol.role)
-
-
-def truth_on(grid: TissueGrid, volume: Volume) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Structure and body labels on a volume's grid: what fills the most of each voxel.
-
-    Args:
-        grid: The truth.
-        volume: A volume whose axes follow the grid's.
-
-    Returns:
-        (structure, body), both (slice, row, column) uint8. A voxel has a body's index exactly
-        where its structure is a body or S1.
-
-    Raises:
-        GeometryError: The axes differ.
-    """
-    where = _geometry_of(volume)
-    sampler = label_sampler(grid.affine, grid.tissue.shape, where)
-    box = _occupied(grid.structure)
-    small = Sampler(sampler.slices[:, box[0]], sampler.rows[:, box[1]], sampler.columns[:, box[2]])
-    structure = np.zeros(volume.shape, dtype=np.uint8)
-    rest = np.ones(volume.shape, dtype=np.float32)
-    most = np.zeros(volume.shape, dtype=np.float32)
-    inner = grid.structure[box]
-    for value in list(Structure)[1:]:
-        fraction = small(inner == value)
-        rest -= fraction
-        wins = fraction > most
-        structure[wins] = value
-        np.copyto(most, fraction, where=wins)
-    structure[rest >= most] = Structure.BACKGROUND
-    return structure, _body_labels(grid, structure, where)
-
-
-def fraction_on(fine: NDArray[np.generic], grid: TissueGrid, volume: Volume) -> NDArray[np.float32]:
-    """Mean of a fine map over each voxel of a volume, such as the edematous fraction.
-
-    Args:
-        fine: (slice, row, column) map on the fine grid, for example `free_water > 64` in marrow.
-        grid: The fine grid.
-        volume: A volume whose axes follow the grid's.
-    """
-    return label_sampler(grid.affine, grid.tissue.shape, _geometry_of(volume))(fine)
+    tissue = _tissue_at(grid, frame)
+    signal = artefacts.distort_by_metal(
+        signal, tissue, conditions, frame.spacing_mm, 3 - protocol.phase_axis
+    )
+    signal = artefacts.turned(signal, conditions.turn_deg)
+    artefacts.add_grain(signal, frame.spacing_mm[2], conditions.texture, rng)
+    floating = (tissue == Tissue.CSF) | (tissue == Tissue.NERVE)
+    artefacts.darken_flowing_csf(signal, floating, conditions.csf_void, rng)
+    depth = _depth_cm(grid, frame)
+    coil = coil_map(conditions, _row_cm(frame), depth, _spine_cm(grid, frame, depth))
+    signal *= smooth_volume(conditions.field_modes, slices.shape)
+    signal *= _gain_map(conditions, coil, grid, frame)
+    signal *= artefacts.slice_gains(conditions, len(signal), rng)
+    artefacts.add_ghosts(signal, tissue, conditions, protocol.phase_axis, reference, rng)
+    artefacts.wrap_around(signal, conditions.wrap, protocol.phase_axis)
+    level = noise_map(conditions, coil, protocol.acceleration, protocol.phase_axis)
+    level *= np.float32(reference / protocol.snr)
+    noise = _unit_noise(frame, slices.shape, protocol, rng)
+    roll = (slices.shape[1] // 2, slices.shape[2] // 3)
+    magnitude(signal, noise, level, conditions.scale / reference, roll)
+    return Volume(array=signal, affine=slices.affine.copy(), role=protocol.role)
 
 
 def acquire_for_training(
@@ -196,43 +162,53 @@ def acquire_for_training(
     role: Role | None = None,
     in_plane_mm: float | None = 1.0,
     slice_mm: float | None = None,
-    physics_share: float = 0.7,
+    mix: AcquisitionMix = TRAIN,
 ) -> LabelledVolume:
     """One random training image of the grid with its truth.
 
     Args:
         grid: Tissue maps.
         rng: Source of randomness.
-        role: What to acquire; drawn by default, and then `physics_share` applies.
+        role: What to acquire; drawn by default, and then a share of the images gets a contrast no
+            scanner makes and the role "other".
         in_plane_mm: Pitch of rows and columns; the protocol's own when None.
         slice_mm: Slice pitch (thickness and gap); the protocol's own when None.
-        physics_share: Part of the images with a real sequence's contrast. The others have the
-            role "other".
+        mix: What scanners, protocols and faults are drawn from.
     """
-    protocol = sample_protocol(role or sample_role(rng), rng)
-    if in_plane_mm is not None:
-        protocol = replace(protocol, pixel_mm=in_plane_mm)
-    if slice_mm is not None:
-        share = slice_mm / protocol.pitch_mm
-        thickness, gap = protocol.thickness_mm * share, protocol.gap_mm * share
-        protocol = replace(protocol, thickness_mm=thickness, gap_mm=gap)
+    protocol = sample_protocol(role or sample_role(rng), rng, mix=mix)
+    protocol = with_spacing(protocol, in_plane_mm, slice_mm)
     table = None
-    if role is None and rng.random() >= physics_share:
+    if role is None and rng.random() < mix.random_contrast_share:
         table = random_contrast(rng)
         protocol = replace(protocol, role=Role.OTHER)
-    volume = acquire(grid, protocol, rng, table=table)
+    conditions = draw_conditions(protocol, rng, mix=mix)
+    volume = acquire(grid, protocol, rng, conditions=conditions, table=table)
     structure, body = truth_on(grid, volume)
     return LabelledVolume(volume, structure, body, protocol)
 
 
+def with_spacing(protocol: Protocol, in_plane_mm: float | None, slice_mm: float | None) -> Protocol:
+    """A protocol at another pitch; thickness and gap keep their ratio, None keeps its own."""
+    if in_plane_mm is not None:
+        shift = protocol.shift_px * protocol.pixel_mm / in_plane_mm
+        protocol = replace(protocol, pixel_mm=in_plane_mm, shift_px=shift)
+    if slice_mm is not None:
+        share = slice_mm / protocol.pitch_mm
+        thickness, gap = protocol.thickness_mm * share, protocol.gap_mm * share
+        protocol = replace(protocol, thickness_mm=thickness, gap_mm=gap)
+    return protocol
+
+
 def _frame(grid: TissueGrid, slices: SliceGeometry, conditions: Conditions) -> _Frame:
     pitch = np.linalg.norm(grid.affine[:3, :3], axis=0)
+    spacing = np.linalg.norm(slices.affine[:3, :3], axis=0)
     positions = axis_positions(grid.affine, slices.affine, slices.shape)
     moved = [
         centres - shift / step
         for centres, shift, step in zip(positions, conditions.shift_mm, pitch, strict=True)
     ]
-    return _Frame(moved[0], moved[1], moved[2], pitch)
+    steps = (float(spacing[0]), float(spacing[1]), float(spacing[2]))
+    return _Frame(moved[0], moved[1], moved[2], pitch, steps)
 
 
 def _sample_signal(
@@ -243,47 +219,103 @@ def _sample_signal(
     conditions: Conditions,
     table: SignalTable,
 ) -> NDArray[np.float32]:
-    """Signed signal at the acquired voxels, fat shifted and unsuppressed where that happens."""
-    index = mixture_index(grid)
-    sampler = _point_sampler(grid, frame, slices, protocol, conditions, 0.0)
-    fails = conditions.failure is not None and table.fat_gain < FAILED_SUPPRESSION
+    """Signed signal at the acquired voxels; fat is shifted, and gains vary, where that happens."""
+    gains = _compartment_maps(conditions, protocol, table, slices.shape[1:])
     shift = protocol.shift_px if abs(protocol.shift_px) >= 0.3 else 0.0
-    if not fails and (shift == 0.0 or abs(table.fat_gain) < 0.05):
-        return sampler(table.combined.ravel().take(index))
-    water = sampler((np.float32(table.water_gain) * table.water).ravel().take(index))
-    shifted = _point_sampler(grid, frame, slices, protocol, conditions, shift)
-    fat = shifted(table.fat.ravel().take(index))
-    if fails and conditions.failure is not None:
-        failing = failure_map(conditions.failure, slices.shape[1], slices.shape[2])
-        fat *= table.fat_gain + (FAILED_SUPPRESSION - table.fat_gain) * failing
-    else:
+    through = slice_profile(
+        frame.slices,
+        len(grid.tissue),
+        slices.thickness_mm / float(frame.pitch_mm[0]),
+        PROFILE_EDGE,
+    )
+    plain = _in_plane(grid, frame, through, protocol, conditions, 0.0)
+    if gains is None and (shift == 0.0 or abs(table.fat_gain) < 0.05):
+        return plain.in_plane(_mixed(grid, table.combined, through))
+    shifted = _in_plane(grid, frame, through, protocol, conditions, shift) if shift else plain
+    water = plain.in_plane(_mixed(grid, table.water, through))
+    fat = shifted.in_plane(_mixed(grid, table.fat, through))
+    if gains is None:
+        water *= np.float32(table.water_gain)
         fat *= np.float32(table.fat_gain)
-    return np.asarray(water + fat)
+    else:
+        water *= gains[0]
+        fat *= gains[1]
+    water += fat
+    return water
 
 
-def _point_sampler(
+def _compartment_maps(
+    conditions: Conditions, protocol: Protocol, table: SignalTable, shape: tuple[int, ...]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    """Gains of water and of fat, each (rows, columns); None when they are the same everywhere."""
+    rows, columns = shape
+    sequence = protocol.sequence
+    physical = protocol.role is not Role.OTHER or sequence.dixon_part is DixonPart.OUT_OF_PHASE
+    lost = conditions.inversion_loss > 0.0 or conditions.inversion_modes is not None
+    part_swaps = sequence.dixon_part in (DixonPart.WATER, DixonPart.FAT)
+    swap = conditions.swap if part_swaps else None
+    if not physical or not (conditions.failure or lost or swap):
+        return None
+    water = np.full((rows, columns), table.water_gain, dtype=np.float32)
+    fat = np.full((rows, columns), table.fat_gain, dtype=np.float32)
+    if conditions.failure:
+        failing, kept = blobs_map(conditions.failure, rows, columns)
+        fat += max(FAILED_SUPPRESSION - table.fat_gain, 0.0) * failing
+        water *= kept
+    if lost:
+        loss = inversion_map(conditions, rows, columns)
+        water *= 1.0 - np.float32(INVERTED_WATER) * loss
+        fat += 2.0 * np.float32(np.exp(-(sequence.inversion_ms or 0.0) / sequence.fat_t1_ms)) * loss
+    if swap:
+        whole = swap.radius >= EVERYWHERE
+        share = np.ones((1, 1), np.float32) if whole else blob_map(swap, rows, columns)
+        exchanged = share * (fat - water)
+        water += exchanged
+        fat -= exchanged
+    return water, fat
+
+
+def _mixed(grid: TissueGrid, table: NDArray[np.float32], through: Band) -> NDArray[np.float32]:
+    """Signal of every slice on the fine rows and columns."""
+    out = np.zeros((len(through.start), *grid.tissue.shape[1:]), dtype=np.float32)
+    # One memory layout: the kernels are compiled once and run along memory.
+    tissue, fat, water = (
+        np.ascontiguousarray(part) for part in (grid.tissue, grid.fat_percent, grid.free_water)
+    )
+    mix_slices(
+        (tissue, fat, water), np.ascontiguousarray(table), through.start, through.weights, out
+    )
+    return out
+
+
+def _in_plane(  # what the two in-plane bands are made of
     grid: TissueGrid,
     frame: _Frame,
-    slices: SliceGeometry,
+    through: Band,
     protocol: Protocol,
     conditions: Conditions,
     shift_px: float,
 ) -> Sampler:
-    shape = grid.tissue.shape
-    shift = shift_px * protocol.pixel_mm / frame.pitch_mm
-    along_rows = shift[1] if protocol.phase_axis == 2 else 0.0
-    along_columns = shift[2] if protocol.phase_axis == 1 else 0.0
-    resolution = np.asarray(protocol.acquired_mm) / frame.pitch_mm[1:]
-    rows = point_spread(frame.rows + along_rows, shape[1], resolution[0], conditions.window)
-    columns = point_spread(
-        frame.columns + along_columns, shape[2], resolution[1], conditions.window
-    )
-    thickness = slices.thickness_mm / frame.pitch_mm[0]
-    return Sampler(
-        slice_profile(frame.slices, shape[0], thickness, PROFILE_EDGE),
-        filtered(rows, protocol.filter_strength),
-        filtered(columns, protocol.filter_strength),
-    )
+    bands = []
+    for axis, positions in ((1, frame.rows), (2, frame.columns)):
+        pitch, pixel = float(frame.pitch_mm[axis]), frame.spacing_mm[axis]
+        shift = 0.0 if axis == protocol.phase_axis else shift_px * pixel / pitch
+        resolution = protocol.acquired_mm[axis - 1] / pitch
+        count = grid.tissue.shape[axis]
+        band = point_spread(positions + shift, count, resolution, conditions.window)
+        if axis == protocol.phase_axis:
+            band = _blurred(band, conditions.blur_mm / pixel)
+        bands.append(filtered(band, protocol.filter_strength))
+    return Sampler(through, bands[0], bands[1])
+
+
+def _blurred(band: Band, pixels: float) -> Band:
+    """A band smeared by motion with a standard deviation in pixels: two half-way stations."""
+    if pixels < 0.15:
+        return band
+    step = max(1, round(pixels))
+    away = min(pixels**2 / step**2 / 2.0, 0.45)
+    return combined(band, {-step: away, 0: 1.0 - 2.0 * away, step: away})
 
 
 def _reference_signal(table: SignalTable, signal: NDArray[np.float32]) -> float:
@@ -296,53 +328,23 @@ def _reference_signal(table: SignalTable, signal: NDArray[np.float32]) -> float:
     return max(marrow, 0.25 * bright, 1e-6)
 
 
-def _moving_tissue(grid: TissueGrid, frame: _Frame) -> NDArray[np.uint8]:
+def _tissue_at(grid: TissueGrid, frame: _Frame) -> NDArray[np.uint8]:
     """Tissue at the acquired voxel centres, for effects that need no partial volume."""
-    shape = grid.tissue.shape
-    at = np.ix_(
-        nearest(frame.slices, shape[0]),
-        nearest(frame.rows, shape[1]),
-        nearest(frame.columns, shape[2]),
-    )
-    return grid.tissue[at]
-
-
-def _grain(
-    shape: tuple[int, ...], slices: SliceGeometry, strength: float, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Correlated multiplicative grain around 1, of the acquired shape."""
-    pixel_mm = np.linalg.norm(slices.affine[:3, 1:3], axis=0)
-    coarse = [
-        max(4, int(count * mm / GRAIN_MM)) for count, mm in zip(shape[1:], pixel_mm, strict=True)
+    places = [
+        nearest(at, count)
+        for at, count in zip(
+            (frame.slices, frame.rows, frame.columns), grid.tissue.shape, strict=True
+        )
     ]
-    grain = rng.standard_normal((shape[0], *coarse), dtype=np.float32)
-    rows, columns = (_upsampling(c, n) for c, n in zip(coarse, shape[1:], strict=True))
-    smooth = np.matmul(rows, grain) @ columns.T
-    smooth *= np.float32(strength)
-    smooth += np.float32(1.0)
-    return np.asarray(smooth)
+    out = np.empty([len(at) for at in places], dtype=np.uint8)
+    pick(np.ascontiguousarray(grid.tissue), places[0], places[1], places[2], out)
+    return out
 
 
-def _upsampling(coarse: int, fine: int) -> NDArray[np.float32]:
-    """(fine, coarse) band-limited interpolation of white noise that keeps its variance."""
-    positions = np.linspace(0.0, coarse - 1.0, fine)
-    matrix = point_spread(positions, coarse, 1.0, 0.3)
-    return np.asarray(matrix / np.linalg.norm(matrix, axis=1, keepdims=True))
-
-
-def _darken_flowing_csf(
-    signal: NDArray[np.float32],
-    csf: NDArray[np.bool_],
-    strength: float,
-    rng: np.random.Generator,
-) -> None:
-    """Flow voids in CSF: smooth dark patches along the canal, different in every slice."""
-    if strength == 0.0:
-        return
-    knots = rng.uniform(0.0, strength, (signal.shape[0], 8))
-    along = np.linspace(0.0, 7.0, signal.shape[1])
-    darker = np.stack([np.interp(along, np.arange(8), row) for row in knots])
-    signal *= 1.0 - csf * darker[:, :, None].astype(np.float32)
+def _row_cm(frame: _Frame) -> NDArray[np.float64]:
+    """Acquired rows from the middle of the image, downwards."""
+    count = len(frame.rows)
+    return np.asarray((np.arange(count) - (count - 1) / 2) * frame.spacing_mm[1] / 10.0)
 
 
 def _depth_cm(grid: TissueGrid, frame: _Frame) -> NDArray[np.float64]:
@@ -353,14 +355,20 @@ def _depth_cm(grid: TissueGrid, frame: _Frame) -> NDArray[np.float64]:
     return np.asarray((skin - frame.columns) * frame.pitch_mm[2] / 10.0)
 
 
+def _spine_cm(grid: TissueGrid, frame: _Frame, depth_cm: NDArray[np.float64]) -> float:
+    """Depth of the bodies in the middle slice."""
+    columns = nearest(frame.columns, grid.body.shape[2])
+    bone = np.count_nonzero(grid.body[grid.body.shape[0] // 2], axis=0)[columns]
+    return float(np.average(depth_cm, weights=bone)) if bone.any() else USUAL_SPINE_CM
+
+
 def _gain_map(
-    conditions: Conditions, coil: NDArray[np.float32], wall: NDArray[np.float64]
+    conditions: Conditions, coil: NDArray[np.float32], grid: TissueGrid, frame: _Frame
 ) -> NDArray[np.float32]:
-    gain = smooth_map(conditions.field_modes, *coil.shape)
-    if not conditions.corrected:
-        gain *= coil
+    gain = np.ones_like(coil) if conditions.corrected else coil
     if conditions.saturation is not None:
-        gain *= band_map(conditions.saturation, wall, coil.shape[1])
+        wall = _front_of_spine(grid, frame)
+        gain = gain * band_map(conditions.saturation, wall, coil.shape[1])
     return gain
 
 
@@ -373,94 +381,25 @@ def _front_of_spine(grid: TissueGrid, frame: _Frame) -> NDArray[np.float64]:
     return np.where(bone.any(axis=1), bone.argmax(axis=1) / bone.shape[1], np.inf)
 
 
-def _noise_level(
-    conditions: Conditions, coil: NDArray[np.float32], shape: tuple[int, ...]
+def _unit_noise(
+    frame: _Frame, shape: tuple[int, int, int], protocol: Protocol, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    level = smooth_map(conditions.noise_modes, shape[1], shape[2])
-    if conditions.corrected:
-        level /= np.maximum(coil, np.float32(0.15))
-    return level
-
-
-def _add_ghosts(
-    signal: NDArray[np.float32],
-    tissue: NDArray[np.uint8],
-    conditions: Conditions,
-    phase_axis: int,
-    rng: np.random.Generator,
-) -> None:
-    """Faint displaced copies of pulsing CSF and of the breathing abdominal wall, along phase."""
-    sources: list[tuple[float, NDArray[np.float32]]] = []
-    if conditions.csf_ghost > 0.0:
-        sources.append((conditions.csf_ghost, signal * (tissue == Tissue.CSF)))
-    if conditions.breathing_ghost > 0.0:
-        columns = signal.shape[2]
-        anterior = np.clip(1.0 - np.arange(columns) / (0.35 * columns), 0.0, 1.0)
-        sources.append((conditions.breathing_ghost, signal * anterior.astype(np.float32)))
-    for strength, source in sources:
-        distance = int(rng.integers(12, max(13, signal.shape[phase_axis] // 3)))
-        for order in (-1, 1):
-            ghost = np.roll(source, order * distance, axis=phase_axis)
-            signal += np.float32(strength * rng.choice((-1.0, 1.0))) * ghost
-
-
-def _with_noise(
-    signal: NDArray[np.float32],
-    level: NDArray[np.float32],
-    slices: SliceGeometry,
-    protocol: Protocol,
-    rng: np.random.Generator,
-) -> NDArray[np.float32]:
-    """Magnitude of the signal with complex noise made at the acquired matrix (Rician)."""
-    pixel_mm = np.linalg.norm(slices.affine[:3, 1:3], axis=0)
+    """Noise of unit standard deviation, white at the acquired matrix and interpolated from it."""
     counts = [
-        min(n, max(8, round(n * mm / acquired)))
-        for n, mm, acquired in zip(signal.shape[1:], pixel_mm, protocol.acquired_mm, strict=True)
+        min(count, max(8, round(count * mm / acquired)))
+        for count, mm, acquired in zip(
+            shape[1:], frame.spacing_mm[1:], protocol.acquired_mm, strict=True
+        )
     ]
-    noise = rng.standard_normal((signal.shape[0], *counts), dtype=np.float32)
-    if counts != list(signal.shape[1:]):
-        rows, columns = (_upsampling(c, n) for c, n in zip(counts, signal.shape[1:], strict=True))
-        noise = np.matmul(rows, noise) @ columns.T
-    noise *= level
-    # The imaginary channel reuses the noise from far away: unrelated at any one voxel.
-    imaginary = np.roll(noise, (signal.shape[1] // 2, signal.shape[2] // 3), axis=(1, 2))
-    noise += signal
-    np.multiply(noise, noise, out=noise)
-    imaginary *= imaginary
-    noise += imaginary
-    return np.asarray(np.sqrt(noise, out=noise))
+    noise = rng.standard_normal((shape[0], *counts), dtype=np.float32)
+    if counts == list(shape[1:]):
+        return noise
+    rows, columns = (_interpolation(few, many) for few, many in zip(counts, shape[1:], strict=True))
+    return Sampler(rows, rows, columns).in_plane(noise)
 
 
-def _geometry_of(volume: Volume) -> SliceGeometry:
-    return SliceGeometry(volume.shape, volume.affine, volume.spacing.slice_mm)
-
-
-def _occupied(labels: NDArray[np.uint8]) -> tuple[slice, slice, slice]:
-    """Bounding box of the non-zero labels; one voxel when there are none."""
-    filled = labels != 0
-    ranges = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        hits = np.flatnonzero(filled.any(axis=others))
-        ranges.append(slice(hits[0], hits[-1] + 1) if hits.size else slice(0, 1))
-    return ranges[0], ranges[1], ranges[2]
-
-
-def _body_labels(
-    grid: TissueGrid, structure: NDArray[np.uint8], where: SliceGeometry
-) -> NDArray[np.uint8]:
-    """Body indices where the structure is a body: from the nearest fine slices that have one."""
-    shape = grid.tissue.shape
-    positions = axis_positions(grid.affine, where.affine, where.shape)
-    rows, columns = nearest(positions[1], shape[1]), nearest(positions[2], shape[2])
-    half = where.thickness_mm / float(np.linalg.norm(grid.affine[:3, 0])) / 2
-    wanted = (structure == Structure.BODY) | (structure == Structure.SACRUM_S1)
-    body = np.zeros(structure.shape, dtype=np.uint8)
-    for offset in (0.0, -0.5 * half, 0.5 * half, -half, half):
-        at = np.ix_(nearest(positions[0] + offset, shape[0]), rows, columns)
-        missing = wanted & (body == 0)
-        if not missing.any():
-            break
-        body[missing] = grid.body[at][missing]
-    structure[wanted & (body == 0)] = Structure.BACKGROUND
-    return body
+def _interpolation(few: int, many: int) -> Band:
+    """Band-limited interpolation of white noise that keeps its variance."""
+    band = point_spread(np.linspace(0.0, few - 1.0, many), few, 1.0, 0.3)
+    norm = np.linalg.norm(band.weights, axis=1, keepdims=True)
+    return Band(band.start, band.weights / norm)

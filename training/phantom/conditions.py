@@ -1,31 +1,93 @@
 """What differs from scan to scan at equal protocol: coil and field shading, noise, flow, motion.
 
 `Conditions` are drawn once per acquisition and can be shared by images of the same acquisition
-(the four parts of a Dixon series). Maps are made at the acquired resolution.
+(the four parts of a Dixon series). They hold numbers only; `fields` makes maps of them and
+`artefacts` applies the rest.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.phantom.physics import Suppression
+from models.volume import Role
+from training.phantom.mix import TRAIN, AcquisitionMix
+from training.phantom.physics import Readout, Sequence, Suppression
 from training.phantom.protocols import Protocol
 from training.phantom.tissues import Tissue
-
-Map = NDArray[np.float32]
-
-SPINE_DEPTH_CM: Final = 7.0
-"""Depth below the skin of the back at which coil shading is set to 1: the vertebral bodies."""
-
-BAND_CLEARANCE: Final = 0.02
-"""Part of the field of view between a saturation band and the spine."""
+from training.phantom.vendors import Range
 
 MODES: Final = 3
 """Cosine modes per axis of a smooth random field."""
+
+ELEMENT_PITCH_CM: Final = (6.0, 12.0)
+"""Distance of neighbouring elements of a spine coil along the table."""
+
+COIL_RIDGE: Final[Mapping[Role, tuple[float, float]]] = {
+    Role.STIR: (0.5, 2.2),
+    Role.T1: (0.8, 2.4),
+    Role.T2: (0.1, 0.9),
+    Role.T2_FS: (0.3, 1.5),
+    Role.DIXON_WATER: (0.2, 1.0),
+    Role.DIXON_FAT: (0.2, 1.0),
+}
+"""How much of the humps is seen, such that healthy bodies differ from one another as measured: by
+0.13 in T1 and STIR, 0.06 in T2 and 0.06 to 0.11 in water images (coefficients of variation)."""
+
+CSF_GAIN: Final[Mapping[str, Range]] = {
+    "early": (1.1, 1.5),
+    "late": (0.65, 0.95),
+    "inverted": (0.3, 0.5),
+    "gradient": (0.85, 1.0),
+}
+"""Of CSF by kind of sequence, such that canals are as bright over marrow as measured: about 2.9 on
+T2, 2.5 on STIR and 2.4 on gradient-echo water images, and CSF alone about 0.5 on T1."""
+
+EARLY_MS: Final = 30.0
+LONGEST_STIR_MS: Final = 300.0
+
+COIL_SPAN_CM: Final = 90.0
+"""Length along which elements are laid out before the ends are switched off."""
+
+
+class Blob(NamedTuple):
+    """A round region of the image with a soft edge, in parts of the field of view.
+
+    Attributes:
+        row, column, radius: Where.
+        water_loss: Part of the water signal lost there (the pulse meant for fat hits water).
+    """
+
+    row: float
+    column: float
+    radius: float
+    water_loss: float = 0.0
+
+
+class Element(NamedTuple):
+    """One loop of a surface coil: its place along the rows from the image's middle, and gain."""
+
+    row_cm: float
+    gain: float
+
+
+class SaturationBand(NamedTuple):
+    """A saturation band before the spine, in parts of the columns.
+
+    Attributes:
+        top, bottom: Its middle at the top and the bottom row.
+        width: How wide.
+        depth: Part of the signal that it takes.
+    """
+
+    top: float
+    bottom: float
+    width: float
+    depth: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +97,26 @@ class Conditions:
     Attributes:
         tissue_gain: (tissues,) relaxation and density differ between people by these factors.
         shift_mm: (left, down, back) by which the patient lies off the position in the header.
-        coil_per_cm, coil_floor: Log signal per cm towards the coil; what the body coil still sees.
-        coil_centre, coil_reach: Of the coil along the rows, as parts of the field of view.
+        turn_deg: By how much the patient is turned in the sagittal plane.
+        coil_per_cm: Log signal per cm towards the coil, at the spine.
+        coil_ridge: How much of the elements' humps along the spine is seen, 1 all.
+        elements, element_radius_cm: Of the coil.
         corrected: The scanner divided the coil profile out: even signal, uneven noise.
-        field_modes: (MODES, MODES) amplitudes of a smooth log-gain field.
-        noise_modes: The same, of the noise level under parallel imaging.
-        failure: (row, column, radius) parts of the field of view where fat suppression fails.
-        saturation: (column at the top, column at the bottom, width, depth) of an anterior band.
-        texture: Relative strength of correlated grain; real marrow is not even.
-        csf_ghost, breathing_ghost: Ghost strength; csf_void: how much flow darkens CSF.
-        slice_gain: Relative standard deviation of the slices' gains.
+        field_modes: (MODES, MODES, MODES) amplitudes of a smooth log-gain field (transmit B1).
+        noise_modes: (MODES, MODES) of the noise level; noise_bands: height of its g-factor bands.
+        failure: Where fat suppression fails.
+        inversion_loss: Mean part by which the inversion pulse falls short; it varies as
+            `inversion_modes` (MODES, MODES).
+        swap: Where a Dixon image takes fat for water; a radius of 9 or more means everywhere.
+        saturation: Anterior saturation band.
+        texture: Relative strength of correlated grain; real tissue is not even.
+        csf_ghost, breathing_ghost, vessel_ghost: Ghost strength.
+        csf_void: How much flow darkens CSF.
+        blur_mm: Standard deviation of breathing and restlessness along the phase direction.
+        wrap: Strength of what folds in from beyond the field of view along phase.
+        metal: Field distortion around metal in mm of displacement along the readout.
+        slice_gain: Relative standard deviation of the slices' gains; cross_talk: difference of
+            odd and even slices.
         window: k-space filter of the reconstruction.
         scale: Stored value of marrow.
     """
@@ -52,14 +124,15 @@ class Conditions:
     tissue_gain: NDArray[np.float64]
     shift_mm: tuple[float, float, float]
     coil_per_cm: float
-    coil_floor: float
-    coil_centre: float
-    coil_reach: float
+    coil_ridge: float
+    elements: tuple[Element, ...]
+    element_radius_cm: float
     corrected: bool
     field_modes: NDArray[np.float64]
     noise_modes: NDArray[np.float64]
-    failure: tuple[float, float, float] | None
-    saturation: tuple[float, float, float, float] | None
+    noise_bands: float
+    failure: tuple[Blob, ...] | None
+    saturation: SaturationBand | None
     texture: float
     csf_ghost: float
     breathing_ghost: float
@@ -67,119 +140,164 @@ class Conditions:
     slice_gain: float
     window: float
     scale: float
+    turn_deg: float = 0.0
+    inversion_loss: float = 0.0
+    inversion_modes: NDArray[np.float64] | None = None
+    swap: Blob | None = None
+    vessel_ghost: float = 0.0
+    blur_mm: float = 0.0
+    wrap: float = 0.0
+    metal: float = 0.0
+    cross_talk: float = 0.0
 
 
 def draw_conditions(
-    protocol: Protocol, rng: np.random.Generator, *, motion_mm: float = 0.0
+    protocol: Protocol,
+    rng: np.random.Generator,
+    *,
+    motion_mm: float = 0.0,
+    mix: AcquisitionMix = TRAIN,
 ) -> Conditions:
     """Draw the nuisance of one acquisition.
 
     Args:
         protocol: What is acquired.
         rng: Source of randomness.
-        motion_mm: Standard deviation of the patient's shift since the position was planned.
+        motion_mm: Standard deviation of the patient's shift since the position was planned; the
+            patient turns by as many degrees.
+        mix: How often and how strongly things go wrong.
     """
-    field = 0.04 + 0.03 * protocol.sequence.field_t
-    spectral = protocol.sequence.suppression in (Suppression.CHESS, Suppression.SPAIR)
-    failing = spectral and rng.random() < 0.4
+    sequence = protocol.sequence
+    faults = mix.artefact_factor
     shift = rng.normal(0.0, max(motion_mm, 1e-9), 3)
+    spin_echo = sequence.readout is Readout.TURBO_SPIN_ECHO
+    fluid_bright = spin_echo and sequence.echo_ms > EARLY_MS
+    inverted = sequence.inversion_ms is not None and sequence.inversion_ms < LONGEST_STIR_MS
     return Conditions(
-        tissue_gain=rng.lognormal(0.0, 0.09, len(Tissue)),
+        tissue_gain=_draw_tissue_gain(_csf_gain(sequence), rng),
         shift_mm=(float(shift[0]), float(shift[1]), float(shift[2])),
+        turn_deg=float(rng.normal(0.0, motion_mm)) if motion_mm > 0 else 0.0,
         coil_per_cm=protocol.coil_per_cm,
-        coil_floor=float(rng.uniform(0.02, 0.10)),
-        coil_centre=float(rng.uniform(0.35, 0.65)),
-        coil_reach=float(rng.uniform(0.5, 1.2)),
+        coil_ridge=_draw_ridge(protocol, rng) * mix.coil_factor,
+        elements=_draw_elements(rng),
+        element_radius_cm=float(rng.uniform(5.0, 8.0)),
         corrected=protocol.coil_per_cm < 0.02 or bool(rng.random() < 0.1),
-        field_modes=_modes(rng, field),
-        noise_modes=_modes(rng, 0.15 * (protocol.acceleration - 1.0)),
-        failure=_place_failure(rng) if failing else None,
-        saturation=_place_band(rng) if protocol.saturation_band else None,
-        texture=float(rng.uniform(0.01, 0.04)),
-        csf_ghost=_sometimes(rng, 0.5, 0.06),
-        breathing_ghost=_sometimes(rng, 0.4, 0.10),
-        csf_void=_sometimes(rng, 0.85, 0.65),
-        slice_gain=float(rng.uniform(0.0, 0.03)),
+        field_modes=_modes(rng, 0.015 + 0.022 * sequence.field_t, 3),
+        noise_modes=_modes(rng, 0.15 * (protocol.acceleration - 1.0), 2),
+        noise_bands=float(rng.uniform(0.0, 0.7)) * (protocol.acceleration - 1.0),
+        failure=_draw_failure(sequence, rng, faults),
+        inversion_loss=float(rng.uniform(0.0, 0.04)) * faults if inverted else 0.0,
+        inversion_modes=_modes(rng, 0.02 * faults, 2) if inverted else None,
+        swap=_draw_swap(sequence, rng, faults),
+        saturation=_draw_band(rng) if protocol.saturation_band else None,
+        texture=float(rng.uniform(0.01, 0.05)),
+        csf_ghost=_sometimes(rng, 0.5, 0.06, faults) if fluid_bright else 0.0,
+        breathing_ghost=_sometimes(rng, 0.4, 0.10, faults),
+        vessel_ghost=_sometimes(rng, 0.35, 0.25, faults),
+        csf_void=_sometimes(rng, 0.9, 0.5, faults) if fluid_bright else 0.0,
+        blur_mm=_sometimes(rng, 0.25, 1.1, faults),
+        wrap=_sometimes(rng, 0.06, 0.5, faults),
+        metal=float(rng.uniform(6.0, 14.0)) * _distortion(sequence),
+        slice_gain=float(rng.uniform(0.0, 0.03)) * faults,
+        cross_talk=_sometimes(rng, 0.3, 0.06, faults),
         window=float(rng.uniform(0.05, 0.46)),
         scale=float(rng.uniform(120.0, 420.0)),
     )
 
 
-def coil_map(conditions: Conditions, rows: int, depth_cm: NDArray[np.float64]) -> Map:
-    """Receive sensitivity (rows, columns), 1 at the depth of the spine.
+def _draw_tissue_gain(csf: Range, rng: np.random.Generator) -> NDArray[np.float64]:
+    gain = rng.lognormal(0.0, 0.07, len(Tissue))
+    gain[Tissue.CSF] *= rng.uniform(*csf)
+    return np.asarray(gain)
 
-    Args:
-        conditions: Of the acquisition.
-        rows: How many rows.
-        depth_cm: (columns,) below the skin of the back; negative behind it.
+
+def _csf_gain(sequence: Sequence) -> Range:
+    """What flow does to the signal of CSF.
+
+    Pulsation takes part of it away on late and on gradient echoes; after a short inversion time
+    fresh CSF cancels part of what was there; fresh CSF is brighter on T1.
     """
-    slope, floor = conditions.coil_per_cm, conditions.coil_floor
-    near = floor + (1.0 - floor) * np.exp(-slope * np.clip(depth_cm, -2.0, None))
-    near /= floor + (1.0 - floor) * np.exp(-slope * SPINE_DEPTH_CM)
-    along = (np.linspace(0.0, 1.0, rows) - conditions.coil_centre) / conditions.coil_reach
-    ends = np.exp(-min(1.0, slope / 0.06) * along**2)
-    return np.outer(ends, near).astype(np.float32)
+    if sequence.readout is Readout.GRADIENT_ECHO:
+        return CSF_GAIN["gradient"]
+    if sequence.inversion_ms is not None and sequence.inversion_ms < LONGEST_STIR_MS:
+        return CSF_GAIN["inverted"]
+    return CSF_GAIN["early" if sequence.echo_ms <= EARLY_MS else "late"]
 
 
-def smooth_map(modes: NDArray[np.float64], rows: int, columns: int) -> Map:
-    """Smooth gain around 1, (rows, columns): the exponential of a low-order cosine field."""
-    down = _cosines(rows) @ modes @ _cosines(columns).T
-    return np.exp(down).astype(np.float32)
+def _draw_ridge(protocol: Protocol, rng: np.random.Generator) -> float:
+    return float(rng.uniform(*COIL_RIDGE.get(protocol.role, (0.2, 1.2))))
 
 
-def band_map(
-    saturation: tuple[float, float, float, float], wall: NDArray[np.float64], columns: int
-) -> Map:
-    """Gain under an oblique saturation band in front of the spine, (rows, columns).
-
-    Args:
-        saturation: As in `Conditions`.
-        wall: (rows,) front of the spine as a part of the columns, infinite where there is none;
-            the band is moved to stay before it, as it is planned at the console.
-        columns: How many columns.
-    """
-    top, bottom, width, depth = saturation
-    centre = np.linspace(top, bottom, len(wall))[:, None]
-    room = float(np.min(wall - centre[:, 0])) - width / 2 - BAND_CLEARANCE
-    centre = centre + min(room, 0.0)
-    distance = np.linspace(0.0, 1.0, columns)[None, :] - centre
-    edge = 0.012
-    inside = 1.0 / (1.0 + np.exp(np.clip((np.abs(distance) - width / 2) / edge, -50, 50)))
-    return (1.0 - depth * inside).astype(np.float32)
+def _draw_elements(rng: np.random.Generator) -> tuple[Element, ...]:
+    """Loops along the table; those beyond the spine's planned part are off."""
+    pitch = float(rng.uniform(*ELEMENT_PITCH_CM))
+    first = -COIL_SPAN_CM / 2 + float(rng.uniform(0.0, pitch))
+    places = np.arange(first, COIL_SPAN_CM / 2, pitch)
+    gains = rng.lognormal(0.0, 0.32, len(places))
+    top, bottom = -float(rng.uniform(8.0, 26.0)), float(rng.uniform(8.0, 26.0))
+    switched_on = [
+        Element(float(place), float(gain))
+        for place, gain in zip(places, gains, strict=True)
+        if top - pitch / 2 <= place <= bottom + pitch / 2
+    ]
+    return tuple(switched_on)
 
 
-def failure_map(failure: tuple[float, float, float], rows: int, columns: int) -> Map:
-    """Where fat suppression fails, (rows, columns) in [0, 1], with soft edges."""
-    row, column, radius = failure
-    down = (np.linspace(0.0, 1.0, rows)[:, None] - row) ** 2
-    across = (np.linspace(0.0, 1.0, columns)[None, :] - column) ** 2
-    return (1.0 / (1.0 + np.exp((np.sqrt(down + across) - radius) / 0.05))).astype(np.float32)
-
-
-def _cosines(count: int) -> NDArray[np.float64]:
-    along = np.linspace(0.0, np.pi, count)
-    return np.stack([np.cos(order * along) for order in range(MODES)], axis=1)
-
-
-def _modes(rng: np.random.Generator, strength: float) -> NDArray[np.float64]:
-    order = np.add.outer(np.arange(MODES), np.arange(MODES))
-    modes = rng.normal(0.0, max(strength, 1e-9), (MODES, MODES)) / (1.0 + order)
-    modes[0, 0] = 0.0
+def _modes(rng: np.random.Generator, strength: float, axes: int) -> NDArray[np.float64]:
+    order = np.indices((MODES,) * axes).sum(axis=0)
+    modes = rng.normal(0.0, max(strength, 1e-9), order.shape) / (1.0 + order)
+    modes[(0,) * axes] = 0.0
     return np.asarray(modes)
 
 
-def _place_failure(rng: np.random.Generator) -> tuple[float, float, float]:
-    # Air and the ends of the magnet: the diaphragm, the back's curve, the edges of the image.
-    row = float(rng.choice((rng.normal(0.0, 0.1), rng.normal(1.0, 0.1), rng.uniform(0.0, 1.0))))
-    return row, float(rng.uniform(0.0, 1.0)), float(rng.uniform(0.08, 0.3))
+def _draw_failure(
+    sequence: Sequence, rng: np.random.Generator, faults: float
+) -> tuple[Blob, ...] | None:
+    """Spectral suppression fails where the field bends: image ends, diaphragm, curve of the back.
+
+    SPAIR stands a poor B1 but not a poor B0, so it fails a little less than CHESS.
+    """
+    share = {Suppression.CHESS: 0.5, Suppression.SPAIR: 0.35}.get(sequence.suppression, 0.0)
+    if rng.random() >= share * faults:
+        return None
+    blobs = []
+    for _ in range(int(rng.integers(1, 4))):
+        place = rng.choice(4)
+        row = (rng.normal(0.0, 0.08), rng.normal(1.0, 0.08), 0.2, rng.uniform(0.0, 1.0))[place]
+        column = (rng.uniform(), rng.uniform(), rng.uniform(0.0, 0.4), rng.normal(0.95, 0.05))
+        loss = float(rng.uniform(0.2, 0.8)) if rng.random() < 0.3 else 0.0
+        radius = float(rng.uniform(0.08, 0.28)) * faults**0.5
+        blobs.append(Blob(float(row), float(column[place]), radius, loss))
+    return tuple(blobs)
 
 
-def _place_band(rng: np.random.Generator) -> tuple[float, float, float, float]:
+def _draw_swap(sequence: Sequence, rng: np.random.Generator, faults: float) -> Blob | None:
+    if sequence.suppression is not Suppression.DIXON:
+        return None
+    draw = rng.random() / max(faults, 1e-9)
+    if draw < 0.01:
+        return Blob(0.5, 0.5, 9.0)
+    if draw < 0.06:
+        row = float(rng.choice((rng.normal(0.0, 0.1), rng.normal(1.0, 0.1), rng.uniform())))
+        return Blob(row, float(rng.uniform()), float(rng.uniform(0.08, 0.25)))
+    return None
+
+
+def _draw_band(rng: np.random.Generator) -> SaturationBand:
     top = float(rng.uniform(-0.1, 0.25))
     bottom = top + float(rng.uniform(-0.1, 0.35))
-    return top, bottom, float(rng.uniform(0.15, 0.35)), float(rng.uniform(0.5, 0.95))
+    return SaturationBand(
+        top, bottom, float(rng.uniform(0.15, 0.35)), float(rng.uniform(0.5, 0.95))
+    )
 
 
-def _sometimes(rng: np.random.Generator, share: float, most: float) -> float:
+def _distortion(sequence: Sequence) -> float:
+    """Of metal, against a turbo spin echo at 1.5 T: grows with the field and without refocusing."""
+    kind = 2.2 if sequence.readout is Readout.GRADIENT_ECHO else 1.0
+    return kind * (sequence.field_t / 1.5) ** 0.7
+
+
+def _sometimes(rng: np.random.Generator, share: float, most: float, faults: float) -> float:
     """Zero in most draws of a rare effect, else its strength."""
-    return float(rng.uniform(0.0, most)) if rng.random() < share else 0.0
+    strength = float(rng.uniform(0.0, most)) * faults
+    return min(strength, 0.95) if rng.random() < share * faults else 0.0

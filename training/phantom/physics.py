@@ -3,21 +3,27 @@
 The signal depends on a voxel only through (tissue, fat percent, free water), so it is worked out
 once for that small table and then looked up for the whole grid. Signals stay signed: the scanner
 takes the magnitude after water, fat and partial volume are summed, and so does `acquisition`.
-
-Sources of the relaxation values: de Bazelaire 2004, Biffar 2010, Traeber 1996, Byun 2023, Stanisz
-2005, SyMRI and Pfirrmann-graded disc T2 as collected for this project; values between field
-strengths follow a power law.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from training.phantom.relaxation import (
+    EDEMA_DISPLACED_FAT,
+    EDEMATOUS_MARROW,
+    FAT_T2_MS,
+    NORMAL_MARROW,
+    NUCLEUS_BY_GRADE,
+    TRANSFERRING,
+    at_field,
+    water_of,
+)
 from training.phantom.tissues import Tissue, TissueGrid
 
 FAT_LEVELS: Final = 101
@@ -26,67 +32,23 @@ WATER_LEVELS: Final = 32
 
 TABLE_SHAPE: Final = (len(Tissue), FAT_LEVELS, WATER_LEVELS)
 
-EDEMA_DISPLACED_FAT: Final = 0.2
-"""Part of the drawn fat fraction that the strongest edema still dilutes away."""
-
-FAT_T1_MS: Final = (260.0, 360.0)
-FAT_T2_MS: Final = (62.0, 64.0)
-"""Single-echo fat T2; a turbo spin echo lengthens it by its J-coupling factor."""
-
-
-class Relaxation(NamedTuple):
-    """Water compartment: T1 and T2 in ms at 1.5 T and 3 T, and relative proton density."""
-
-    t1: tuple[float, float]
-    t2: tuple[float, float]
-    density: float
-
-
-NORMAL_MARROW: Final = Relaxation((870.0, 975.0), (42.0, 38.0), 0.85)
-EDEMATOUS_MARROW: Final = Relaxation((1400.0, 1550.0), (92.0, 84.0), 0.85)
-
-NUCLEUS_BY_GRADE: Final = (
-    Relaxation((560.0, 620.0), (42.0, 38.0), 0.50),
-    Relaxation((600.0, 660.0), (51.0, 47.0), 0.60),
-    Relaxation((723.0, 800.0), (84.0, 78.0), 0.72),
-    Relaxation((1000.0, 1100.0), (129.0, 120.0), 0.85),
-    Relaxation((1165.0, 1280.0), (205.0, 190.0), 0.88),
-)
-"""Disc nucleus, Pfirrmann V to I: free water 0 to 255 runs evenly through them."""
-
-WATER: Final[dict[Tissue, Relaxation]] = {
-    Tissue.AIR: Relaxation((1000.0, 1000.0), (1.0, 1.0), 0.0),
-    Tissue.FAT: Relaxation((900.0, 1000.0), (40.0, 36.0), 1.0),
-    Tissue.MARROW: NORMAL_MARROW,
-    Tissue.CORTEX: Relaxation((400.0, 450.0), (9.0, 8.0), 0.15),
-    Tissue.NUCLEUS: NUCLEUS_BY_GRADE[2],
-    Tissue.ANNULUS: Relaxation((700.0, 770.0), (46.0, 42.0), 0.48),
-    Tissue.CSF: Relaxation((4300.0, 4300.0), (1578.0, 1578.0), 1.07),
-    Tissue.CORD: Relaxation((760.0, 970.0), (85.0, 78.0), 0.72),
-    Tissue.NERVE: Relaxation((850.0, 1000.0), (78.0, 72.0), 0.70),
-    Tissue.MUSCLE: Relaxation((980.0, 1250.0), (37.0, 34.0), 0.80),
-    Tissue.FLOWING_BLOOD: Relaxation((1440.0, 1930.0), (290.0, 275.0), 0.95),
-    Tissue.SLOW_BLOOD: Relaxation((1440.0, 1930.0), (180.0, 150.0), 0.90),
-    Tissue.SOFT_ORGAN: Relaxation((1000.0, 1150.0), (62.0, 55.0), 0.80),
-    Tissue.LIVER: Relaxation((590.0, 800.0), (46.0, 36.0), 0.80),
-    Tissue.KIDNEY: Relaxation((1000.0, 1250.0), (85.0, 75.0), 0.85),
-    Tissue.LUNG: Relaxation((1200.0, 1300.0), (30.0, 20.0), 0.14),
-    Tissue.GAS: Relaxation((1000.0, 1000.0), (1.0, 1.0), 0.0),
-    Tissue.FLUID: Relaxation((3000.0, 3200.0), (700.0, 700.0), 1.0),
-    Tissue.CEMENT: Relaxation((500.0, 500.0), (2.0, 2.0), 0.02),
-    Tissue.SCLEROSIS: Relaxation((900.0, 1000.0), (30.0, 27.0), 0.38),
-    Tissue.METASTASIS_LYTIC: Relaxation((1252.0, 1400.0), (64.0, 60.0), 0.92),
-    Tissue.METASTASIS_BLASTIC: Relaxation((1675.0, 1800.0), (36.0, 33.0), 0.62),
-    Tissue.SOFT_MASS: Relaxation((1250.0, 1400.0), (78.0, 72.0), 0.92),
-    Tissue.HAEMANGIOMA: Relaxation((1100.0, 1250.0), (120.0, 110.0), 0.96),
-    Tissue.PUS: Relaxation((1900.0, 2100.0), (230.0, 220.0), 0.96),
-    Tissue.CARTILAGE: Relaxation((900.0, 1050.0), (38.0, 35.0), 0.65),
-    Tissue.SKIN: Relaxation((900.0, 1000.0), (30.0, 27.0), 0.70),
-}
-
-FLOW_SIGNAL: Final = {"spin": 0.05, "gradient": 1.3}
+FLOW_SIGNAL: Final = {"spin": 0.05, "gradient": 0.9}
 """Part of the signal of flowing blood that remains: washed out of spin echoes, inflow-bright on
 gradient echoes."""
+
+T2_STAR: Final = 0.6
+MARROW_T2_STAR: Final = 0.2
+"""Part of T2 that is left of it without refocusing; trabeculae shorten that of marrow further."""
+
+INFLOW_T1_MS: Final = 2400.0
+"""Longest T1 that counts on a gradient echo: fresh CSF keeps moving into the slice."""
+
+TRABECULAR: Final = (
+    Tissue.MARROW,
+    Tissue.SCLEROSIS,
+    Tissue.METASTASIS_BLASTIC,
+    Tissue.HAEMANGIOMA,
+)
 
 
 class Readout(StrEnum):
@@ -126,6 +88,8 @@ class Sequence:
         fat_residual: Part of the fat signal that fat suppression leaves: after CHESS or SPAIR, in
             a Dixon water image, or as the never-nulled part of fat (olefins) under STIR.
         j_coupling: By how much the echo train lengthens fat T2.
+        transfer: How much of the magnetisation transfer of a tissue its other slices' pulses and
+            the echo train bring about, 0 to 1.
     """
 
     readout: Readout
@@ -141,6 +105,7 @@ class Sequence:
     fat_t1_ms: float = 260.0
     fat_residual: float = 0.0
     j_coupling: float = 1.4
+    transfer: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +113,9 @@ class SignalTable:
     """Signed signals of the water and the fat compartment, by tissue, fat and free water.
 
     Attributes:
-        water, fat: `TABLE_SHAPE` float32.
+        water, fat: `TABLE_SHAPE` float32; fat as it would be without suppression or inversion.
         water_gain, fat_gain: How the two compartments add up to the image (for example 1 and -1
-            for an out-of-phase image).
+            for an out-of-phase image, or a small fat gain under suppression).
     """
 
     water: NDArray[np.float32]
@@ -173,17 +138,6 @@ class SignalTable:
         return abs(float(self.combined[tissue, fat_percent, free_water >> 3]))
 
 
-def nulled_fat_t1(inversion_ms: float) -> float:
-    """Fat T1 in ms that an inversion time nulls (repetition long against it)."""
-    return inversion_ms / float(np.log(2.0))
-
-
-def at_field(pair: tuple[float, float], field_t: float) -> float:
-    """A time known at 1.5 T and 3 T, at another field, by a power law of the field."""
-    exponent = np.log2(pair[1] / pair[0])
-    return float(pair[0] * (field_t / 1.5) ** exponent)
-
-
 def mixture_index(grid: TissueGrid) -> NDArray[np.int32]:
     """Index of every fine voxel into a raveled table, (slice, row, column) int32."""
     index = grid.tissue.astype(np.int32)
@@ -199,29 +153,48 @@ def signal_table(sequence: Sequence) -> SignalTable:
 
     Source: spin-echo, inversion-recovery and spoiled gradient-echo signal equations with
     TR - ETL x echo spacing as the recovery time of a turbo spin echo.
+
+    Raises:
+        ValueError: A tissue has no relaxation values.
     """
     t1, t2, density = _water_compartment(sequence.field_t)
+    if sequence.readout is Readout.GRADIENT_ECHO:
+        t1 = np.minimum(t1, INFLOW_T1_MS)
+        t2 = t2 * T2_STAR
+        t2[list(TRABECULAR)] *= MARROW_T2_STAR / T2_STAR
     fat_fraction = _fat_fraction()
     water = density * (1.0 - fat_fraction) * _signal(sequence, t1, t2)
-    fat_t2 = at_field(FAT_T2_MS, sequence.field_t)
-    if sequence.readout is Readout.TURBO_SPIN_ECHO:
-        fat_t2 *= sequence.j_coupling
     flow = FLOW_SIGNAL["gradient" if sequence.readout is Readout.GRADIENT_ECHO else "spin"]
     water[Tissue.FLOWING_BLOOD] *= flow
-    one_fat = _fat_signal(sequence, fat_t2)
-    fat = np.broadcast_to(density, TABLE_SHAPE) * fat_fraction * one_fat
+    for tissue, part in TRANSFERRING.items():
+        water[tissue] *= 1.0 - part * sequence.transfer
+    fat_density = np.broadcast_to(density, TABLE_SHAPE) * fat_fraction
+    fat_signal, inverted_gain = _fat_signal(sequence)
     water_gain, fat_gain = _compartment_gains(sequence)
-    return SignalTable(water.astype(np.float32), fat.astype(np.float32), water_gain, fat_gain)
+    return SignalTable(
+        water.astype(np.float32),
+        (fat_density * fat_signal).astype(np.float32),
+        water_gain,
+        fat_gain * inverted_gain,
+    )
 
 
-def _fat_signal(sequence: Sequence, fat_t2_ms: float) -> float:
-    """Signed signal of pure fat of density one."""
-    main = float(_signal(sequence, np.asarray(sequence.fat_t1_ms), np.asarray(fat_t2_ms)))
-    if sequence.inversion_ms is None or sequence.suppression is not Suppression.NONE:
-        return main
-    # Olefinic and methylene-bridge protons do not share the main T1; they carry water's sign.
-    never_nulled = np.exp(-sequence.echo_ms / fat_t2_ms) * sequence.fat_residual
-    return main - float(never_nulled)
+def _fat_signal(sequence: Sequence) -> tuple[float, float]:
+    """Signal of pure fat of density one, and the signed part of it an inversion pulse leaves."""
+    t2 = at_field(FAT_T2_MS, sequence.field_t)
+    if sequence.readout is Readout.TURBO_SPIN_ECHO:
+        t2 *= sequence.j_coupling
+    else:
+        t2 *= T2_STAR
+    t1 = np.asarray(sequence.fat_t1_ms)
+    plain = float(_signal(replace(sequence, inversion_ms=None), t1, np.asarray(t2)))
+    if sequence.inversion_ms is None:
+        return plain, 1.0
+    left = float(_signal(sequence, t1, np.asarray(t2))) / plain
+    if sequence.suppression is Suppression.NONE:
+        # Olefinic and methylene-bridge protons do not share the main T1; they carry water's sign.
+        left -= sequence.fat_residual
+    return plain, left
 
 
 def _compartment_gains(sequence: Sequence) -> tuple[float, float]:
@@ -245,8 +218,7 @@ def _signal(
         recovery = np.exp(-sequence.repetition_ms / t1)
         flip = np.radians(sequence.flip_deg)
         steady = np.sin(flip) * (1.0 - recovery) / (1.0 - np.cos(flip) * recovery)
-        # Trabeculae shorten T2* of marrow and soft tissue alike to about a third of T2.
-        return np.asarray(steady * np.exp(-sequence.echo_ms / (0.35 * t2)))
+        return np.asarray(steady * np.exp(-sequence.echo_ms / t2))
     repetition = sequence.repetition_ms - sequence.echo_train_length * sequence.echo_spacing_ms
     repetition = max(repetition, 0.6 * sequence.repetition_ms)
     decay = np.exp(-sequence.echo_ms / t2)
@@ -262,7 +234,8 @@ def _water_compartment(
     """T1, T2 (ms) and density, each (tissues, 1, water levels)."""
     shape = (len(Tissue), 1, WATER_LEVELS)
     t1, t2, density = np.empty(shape), np.empty(shape), np.empty(shape)
-    for tissue, relaxation in WATER.items():
+    for tissue in Tissue:
+        relaxation = water_of(tissue)
         t1[tissue] = at_field(relaxation.t1, field_t)
         t2[tissue] = at_field(relaxation.t2, field_t)
         density[tissue] = relaxation.density

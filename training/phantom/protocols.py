@@ -1,84 +1,20 @@
-"""Protocols: what a scanner is told to do, sampled from the settings that vendors and sites use.
-
-Physics first; a share of the training images gets a contrast that no scanner makes, so that a
-network learns shapes and neighbours and not one signal level.
-"""
+"""Protocols: what a scanner is told to do, sampled from the settings that vendors and sites use."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Final, TypeVar
 
 import numpy as np
 
 from models.volume import Role
-from training.phantom.physics import (
-    FAT_LEVELS,
-    FAT_T1_MS,
-    TABLE_SHAPE,
-    WATER_LEVELS,
-    DixonPart,
-    Readout,
-    Sequence,
-    SignalTable,
-    Suppression,
-    at_field,
-    nulled_fat_t1,
-)
-from training.phantom.tissues import Tissue
+from training.phantom.mix import TRAIN, AcquisitionMix
+from training.phantom.physics import DixonPart, Sequence
+from training.phantom.sequences import outside_the_tables, sample_sequence
+from training.phantom.vendors import SETTINGS
 
-VENDORS: Final = ("siemens", "ge", "philips", "canon", "uih")
-
-Range = tuple[float, float]
-
-
-class VendorSettings(NamedTuple):
-    """Ranges (low, high) a vendor's sagittal spine protocols use. Times in ms, lengths in mm."""
-
-    t1_tr: Range
-    t1_te: Range
-    t2_tr: Range
-    t2_te: Range
-    stir_tr: Range
-    stir_te: Range
-    stir_ti_1t5: Range
-    stir_ti_3t: Range
-    thickness: Range
-    gap_share: Range
-    slices: tuple[int, int]
-    fields_t: tuple[float, ...]
-
-
-SETTINGS: Final[Mapping[str, VendorSettings]] = {
-    "siemens": VendorSettings(
-        (500, 750), (8, 12), (3000, 4500), (85, 115), (3500, 5500), (35, 75),
-        (150, 165), (200, 230), (3, 4), (0.1, 0.2), (13, 21), (1.5, 3.0),
-    ),
-    "ge": VendorSettings(
-        (450, 700), (8, 20), (3000, 4500), (85, 120), (3500, 6000), (40, 80),
-        (140, 165), (180, 200), (3, 4), (0.15, 0.25), (13, 19), (1.5, 3.0),
-    ),
-    "philips": VendorSettings(
-        (400, 700), (7, 15), (2500, 4500), (90, 120), (2500, 5000), (50, 80),
-        (150, 175), (190, 220), (3, 4), (0.1, 0.15), (13, 19), (1.5, 3.0),
-    ),
-    "canon": VendorSettings(
-        (400, 600), (10, 15), (3000, 4500), (90, 120), (3000, 5000), (60, 90),
-        (140, 165), (170, 200), (4, 5), (0.1, 0.2), (11, 17), (1.5, 1.5, 3.0),
-    ),
-    "uih": VendorSettings(
-        (500, 700), (9, 11), (3000, 4500), (90, 105), (3500, 5000), (40, 70),
-        (150, 170), (190, 220), (3, 4), (0.1, 0.2), (15, 19), (1.5, 3.0),
-    ),
-}  # fmt: skip
-"""Per vendor, from published examples and protocol defaults."""
-
-LONG_TR_T1_SHARE: Final = 0.5
-"""Part of GE T1 protocols at 3 T that are inversion-prepared (T1 FLAIR)."""
-
-GRADIENT_ECHO_DIXON_SHARE: Final = 0.35
-"""Part of the Dixon acquisitions for training that are gradient echoes."""
+Value = TypeVar("Value")
 
 FAT_SHIFT_PPM: Final = 3.45
 PROTON_MHZ_PER_T: Final = 42.577
@@ -92,6 +28,30 @@ TRAINING_ROLES: Final[Mapping[Role, float]] = {
     Role.DIXON_FAT: 0.05,
 }
 """How often each role is drawn for training when none is asked for."""
+
+GRADIENT_ECHO_COARSER: Final = 1.3
+"""Measured gradient-echo water images hold no detail finer than about 2 mm."""
+
+LOWEST_SNR: Final = 5.0
+"""Noisier series are repeated, not read."""
+
+COIL_PER_CM: Final[Mapping[Role, tuple[float, float]]] = {
+    Role.STIR: (0.140, 0.035),
+    Role.T1: (0.070, 0.030),
+    Role.T2: (0.075, 0.035),
+    Role.T2_FS: (0.085, 0.040),
+    Role.DIXON_WATER: (0.045, 0.035),
+    Role.DIXON_FAT: (0.045, 0.035),
+}
+"""Log signal per cm towards the coil at the spine, mean and standard deviation, as measured inside
+bodies: 0.145 in TIRM, 0.05 to 0.09 in T1, 0.06 in T2 and 0.04 in gradient-echo water images."""
+
+MARROW_SNR: Final[Mapping[Role, float]] = {
+    Role.STIR: 16.0,
+    Role.T2_FS: 14.0,
+    Role.DIXON_WATER: 28.0,
+}
+"""Median of marrow signal over noise at 1.5 T; 30 of the other roles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +107,10 @@ class Site:
     field_t: float
 
 
-def sample_site(rng: np.random.Generator) -> Site:
+def sample_site(rng: np.random.Generator, mix: AcquisitionMix = TRAIN) -> Site:
     """A scanner: vendor and field strength in tesla."""
-    vendor = VENDORS[rng.choice(len(VENDORS), p=(0.42, 0.22, 0.20, 0.08, 0.08))]
-    fields = SETTINGS[vendor].fields_t
-    low_field = rng.random() < 0.04
-    return Site(vendor, float(rng.uniform(0.3, 1.0) if low_field else rng.choice(fields)))
+    vendor = _weighted(rng, mix.vendors)
+    return Site(vendor, _weighted(rng, mix.fields_t))
 
 
 def sample_protocol(
@@ -161,6 +119,7 @@ def sample_protocol(
     site: Site | None = None,
     *,
     gradient_echo: bool | None = None,
+    mix: AcquisitionMix = TRAIN,
 ) -> Protocol:
     """A protocol for a role.
 
@@ -170,33 +129,42 @@ def sample_protocol(
         site: The scanner; drawn when None.
         gradient_echo: Whether a Dixon acquisition is a gradient echo and not a T2 turbo spin
             echo; drawn when None.
+        mix: What protocols are drawn from.
 
     Raises:
         ValueError: No protocol is known for the role.
     """
-    site = site or sample_site(rng)
+    site = site or sample_site(rng, mix)
     if gradient_echo is None:
-        gradient_echo = bool(rng.random() < GRADIENT_ECHO_DIXON_SHARE)
-    sequence = _sequence_for(role, site, rng, gradient_echo)
+        gradient_echo = bool(rng.random() < mix.gradient_echo_dixon_share)
+    sequence = sample_sequence(role, (site.vendor, site.field_t), rng, gradient_echo=gradient_echo)
+    sequence = outside_the_tables(sequence, mix.timing_spread, rng)
     settings = SETTINGS[site.vendor]
     rows_mm = float(rng.uniform(260, 340))
-    acquired = float(rng.uniform(0.75, 1.15))
-    thickness = float(np.round(rng.uniform(*settings.thickness), 1))
+    acquired = float(rng.uniform(0.8, 1.3)) * mix.pixel_factor
+    longest = 1.45
+    if gradient_echo and role in (Role.DIXON_WATER, Role.DIXON_FAT):
+        acquired *= GRADIENT_ECHO_COARSER
+        longest = 1.2
+    thickness = float(np.round(rng.uniform(*settings.thickness) * mix.thickness_factor, 1))
+    gap_share = rng.uniform(*settings.gap_share) * mix.gap_factor
+    shift_hz = FAT_SHIFT_PPM * PROTON_MHZ_PER_T * site.field_t
+    pixel = acquired * float(rng.choice((0.5, 0.7, 0.85, 1.0)))
     return Protocol(
         role=role,
         vendor=site.vendor,
         sequence=sequence,
         fov_mm=(rows_mm, rows_mm * float(rng.uniform(0.8, 1.0))),
-        acquired_mm=(acquired * float(rng.uniform(1.0, 1.3)), acquired),
-        pixel_mm=acquired * float(rng.choice((0.5, 0.7, 0.85, 1.0))),
+        acquired_mm=(acquired * float(rng.uniform(1.0, longest)), acquired),
+        pixel_mm=pixel,
         thickness_mm=thickness,
-        gap_mm=float(np.round(thickness * rng.uniform(*settings.gap_share), 2)),
+        gap_mm=float(np.round(thickness * gap_share, 2)),
         slices=int(rng.integers(settings.slices[0], settings.slices[1] + 1)),
         phase_axis=1 if rng.random() < 0.7 else 2,
-        shift_px=_chemical_shift_px(sequence, rng),
-        snr=_sample_snr(role, site.field_t, rng),
+        shift_px=_shift(shift_hz / rng.uniform(*settings.bandwidth_hz), acquired / pixel, rng),
+        snr=_sample_snr(role, site.field_t, rng) * mix.snr_factor,
         acceleration=float(rng.choice((1.0, 1.5, 2.0))),
-        coil_per_cm=_sample_coil(rng),
+        coil_per_cm=_sample_coil(role, rng) * mix.coil_factor,
         saturation_band=bool(rng.random() < 0.6),
         filter_strength=float(rng.normal(0.0, 0.25)),
     )
@@ -219,134 +187,26 @@ def sample_role(rng: np.random.Generator) -> Role:
     return roles[rng.choice(len(roles), p=tuple(TRAINING_ROLES.values()))]
 
 
-def random_contrast(rng: np.random.Generator) -> SignalTable:
-    """A contrast no scanner makes: every tissue its own signal, marrow still led by fat and water.
-
-    Tissues stay groups (one level each, plus a slope with fat, edema and hydration), and what is
-    void in every sequence mostly stays dark, so that anatomy can still be told from background.
-
-    Source: contrast randomisation as in synthetic-to-real segmentation; a trial here found it
-    worthless alone and helpful as a third of the images.
-    """
-    level = rng.uniform(0.05, 1.0, len(Tissue))
-    for void in (Tissue.AIR, Tissue.GAS, Tissue.CEMENT, Tissue.LUNG):
-        level[void] = rng.uniform(0.0, 0.06)
-    level[Tissue.CORTEX] *= rng.choice((0.15, 0.5))
-    # A body is only seen where it differs from its discs.
-    while abs(level[Tissue.MARROW] - level[Tissue.NUCLEUS]) < 0.12:
-        level[Tissue.NUCLEUS] = rng.uniform(0.05, 1.0)
-    water = np.broadcast_to(level[:, None, None], TABLE_SHAPE).copy()
-    free = np.linspace(0.0, 1.0, WATER_LEVELS)
-    for tissue, spread in ((Tissue.MARROW, 0.6), (Tissue.NUCLEUS, 0.3)):
-        water[tissue] *= np.clip(1.0 + rng.normal(0.0, spread) * free, 0.15, 2.5)
-    fraction = np.linspace(0.0, 1.0, FAT_LEVELS)[None, :, None]
-    fat_level = rng.uniform(0.0, 1.2)
-    # Bulk fat and marrow fat need not agree, as under failing suppression.
-    per_tissue_fat = np.full((len(Tissue), 1, 1), fat_level)
-    per_tissue_fat[Tissue.MARROW] = fat_level + rng.normal(0.0, 0.15) * (rng.random() < 0.5)
-    fat = np.clip(per_tissue_fat, 0.0, None) * fraction
-    return SignalTable(
-        (water * (1.0 - fraction)).astype(np.float32),
-        np.broadcast_to(fat, TABLE_SHAPE).astype(np.float32),
-    )
+def _weighted(rng: np.random.Generator, weights: tuple[tuple[Value, float], ...]) -> Value:
+    share = np.array([weight for _, weight in weights])
+    return weights[rng.choice(len(weights), p=share / share.sum())][0]
 
 
-def _sequence_for(
-    role: Role, site: Site, rng: np.random.Generator, gradient_echo: bool
-) -> Sequence:
-    settings = SETTINGS[site.vendor]
-    match role:
-        case Role.T1:
-            return _t1(settings, site, rng)
-        case Role.T2:
-            return _turbo(site, rng, settings.t2_tr, settings.t2_te)
-        case Role.STIR:
-            return _stir(settings, site, rng)
-        case Role.T2_FS:
-            return _fat_saturated(site, rng)
-        case Role.DIXON_WATER | Role.DIXON_FAT:
-            part = DixonPart.WATER if role is Role.DIXON_WATER else DixonPart.FAT
-            if gradient_echo:
-                return _gradient_echo_dixon(site, part, rng)
-            base = _turbo(site, rng, settings.t2_tr, (80.0, 105.0))
-            leak = float(rng.beta(1.2, 14.0))
-            return replace(base, suppression=Suppression.DIXON, dixon_part=part, fat_residual=leak)
-    raise ValueError(f"no protocol for role {role}")
-
-
-def _turbo(site: Site, rng: np.random.Generator, tr: Range, te: Range) -> Sequence:
-    return Sequence(
-        readout=Readout.TURBO_SPIN_ECHO,
-        field_t=site.field_t,
-        repetition_ms=float(np.round(rng.uniform(*tr), -1)),
-        echo_ms=float(np.round(rng.uniform(*te))),
-        flip_deg=float(rng.choice((120, 135, 150, 160, 180))),
-        echo_train_length=int(rng.integers(10, 22)),
-        echo_spacing_ms=float(rng.uniform(7, 11)),
-        fat_t1_ms=at_field(FAT_T1_MS, site.field_t) * float(rng.uniform(0.92, 1.08)),
-        j_coupling=float(rng.uniform(1.2, 1.6)),
-    )
-
-
-def _t1(settings: VendorSettings, site: Site, rng: np.random.Generator) -> Sequence:
-    base = _turbo(site, rng, settings.t1_tr, settings.t1_te)
-    base = replace(base, echo_train_length=int(rng.integers(2, 5)), j_coupling=1.2)
-    if settings is SETTINGS["ge"] and site.field_t > 2 and rng.random() < LONG_TR_T1_SHARE:
-        return replace(
-            base,
-            repetition_ms=float(np.round(rng.uniform(2000, 2600), -1)),
-            inversion_ms=float(np.round(rng.uniform(750, 1000))),
-            echo_train_length=8,
-        )
-    return base
-
-
-def _stir(settings: VendorSettings, site: Site, rng: np.random.Generator) -> Sequence:
-    base = _turbo(site, rng, settings.stir_tr, settings.stir_te)
-    window = settings.stir_ti_3t if site.field_t > 2 else settings.stir_ti_1t5
-    inversion = float(np.round(rng.uniform(*window)))
-    if site.field_t < 1.0:
-        inversion = float(np.round(rng.uniform(80, 130)))
-    return replace(
-        base,
-        inversion_ms=inversion,
-        fat_t1_ms=nulled_fat_t1(inversion) * float(rng.uniform(0.92, 1.08)),
-        # Fitted to real TIRM, where marrow and suppressed fat are nearly equal at one depth.
-        fat_residual=float(rng.beta(2.2, 8.5)),
-    )
-
-
-def _fat_saturated(site: Site, rng: np.random.Generator) -> Sequence:
-    spectral = Suppression.SPAIR if rng.random() < 0.5 else Suppression.CHESS
-    base = _turbo(site, rng, (2500.0, 4000.0), (60.0, 90.0))
-    return replace(base, suppression=spectral, fat_residual=float(rng.uniform(0.02, 0.20)))
-
-
-def _gradient_echo_dixon(site: Site, part: DixonPart, rng: np.random.Generator) -> Sequence:
-    return Sequence(
-        readout=Readout.GRADIENT_ECHO,
-        field_t=site.field_t,
-        repetition_ms=float(rng.uniform(7, 16)),
-        echo_ms=float(rng.uniform(1.2, 3.0)),
-        flip_deg=float(rng.uniform(2, 6)),
-        echo_train_length=1,
-        suppression=Suppression.DIXON,
-        dixon_part=part,
-        fat_t1_ms=at_field(FAT_T1_MS, site.field_t),
-        fat_residual=float(rng.beta(1.2, 20.0)),
-    )
-
-
-def _chemical_shift_px(sequence: Sequence, rng: np.random.Generator) -> float:
-    offset_hz = FAT_SHIFT_PPM * PROTON_MHZ_PER_T * sequence.field_t
-    return float(offset_hz / rng.uniform(150, 400)) * float(rng.choice((-1, 1)))
+def _shift(acquired_px: float, stored_per_acquired: float, rng: np.random.Generator) -> float:
+    """Chemical shift of fat in stored pixels, to either side."""
+    return float(acquired_px * stored_per_acquired * rng.choice((-1, 1)))
 
 
 def _sample_snr(role: Role, field_t: float, rng: np.random.Generator) -> float:
-    base = {Role.STIR: 20.0, Role.T2_FS: 20.0, Role.DIXON_WATER: 24.0}.get(role, 34.0)
-    return float(base * np.sqrt(field_t / 1.5) * rng.lognormal(0.0, 0.3))
+    base = MARROW_SNR.get(role, 30.0)
+    # Low fields make up for part of what they lack with more averages.
+    drawn = base * (field_t / 1.5) ** 0.45 * rng.lognormal(0.0, 0.35)
+    return float(max(drawn, LOWEST_SNR))
 
 
-def _sample_coil(rng: np.random.Generator) -> float:
-    # About one scan in five is stored after the scanner's own intensity correction.
-    return float(rng.uniform(0.0, 0.02) if rng.random() < 0.2 else rng.uniform(0.03, 0.15))
+def _sample_coil(role: Role, rng: np.random.Generator) -> float:
+    # About one scan in eight is stored after the scanner's own intensity correction.
+    if rng.random() < 0.12:
+        return float(rng.uniform(0.0, 0.02))
+    mean, spread = COIL_PER_CM.get(role, (0.06, 0.035))
+    return float(max(rng.normal(mean, spread), 0.0))

@@ -1,8 +1,8 @@
-"""From fine voxels to acquired voxels: separable sampling matrices along slices, rows and columns.
+"""From fine voxels to acquired voxels: separable band matrices along slices, rows and columns.
 
-A slice profile, an in-plane point spread with its Gibbs ringing, a scanner's smoothing filter, a
-sub-voxel shift and the interpolation to the reconstructed matrix are all linear and separable, so
-they are folded into three small dense matrices, and acquiring a volume is three matrix products.
+A slice profile, an in-plane point spread with its Gibbs ringing, motion blur, a scanner's filter,
+a sub-voxel shift and the interpolation to the reconstructed matrix are all linear and separable, so
+they are folded into three narrow matrices, and acquiring a volume is three short sums per voxel.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from scipy.special import erf
 
 from models.errors import GeometryError
 from models.geometry import Affine
+from training.phantom.scan_kernels import resample
 
-Matrix = NDArray[np.float32]
 Positions = NDArray[np.float64]
 """Centres of output voxels along one axis, in fine voxels."""
 
-SIDE_LOBES: Final = 8
+SIDE_LOBES: Final = 6
 """Side lobes of the point spread that are kept on each side."""
 
 FINEST: Final = 1.15
@@ -38,18 +38,50 @@ class SliceGeometry:
 
 
 @dataclass(frozen=True, slots=True)
-class Sampler:
-    """Three matrices that turn a fine map into an acquired one; each is (count, fine count)."""
+class Band:
+    """A matrix whose rows are nearly all zero.
 
-    slices: Matrix
-    rows: Matrix
-    columns: Matrix
+    Attributes:
+        start: (outputs,) int64 first input of each output.
+        weights: (outputs, taps) float32 of the inputs from there on.
+    """
+
+    start: NDArray[np.int64]
+    weights: NDArray[np.float32]
+
+    @property
+    def parts(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Start and weights, as the kernels take them."""
+        return self.start, self.weights
+
+    def dense(self, count: int) -> NDArray[np.float32]:
+        """The (outputs, count) matrix."""
+        matrix = np.zeros((len(self.start), count), dtype=np.float32)
+        at = self.start[:, None] + np.arange(self.weights.shape[1])
+        np.put_along_axis(matrix, at, self.weights, axis=1)
+        return matrix
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """Three bands that turn a fine map into an acquired one."""
+
+    slices: Band
+    rows: Band
+    columns: Band
 
     def __call__(self, fine: NDArray[np.generic]) -> NDArray[np.float32]:
         """Sample a (slice, row, column) fine map; float32 of the acquired shape."""
         flat = np.asarray(fine, dtype=np.float32).reshape(fine.shape[0], -1)
-        thick = (self.slices @ flat).reshape(-1, *fine.shape[1:])
-        return np.asarray(np.matmul(self.rows, thick) @ self.columns.T)
+        thick = (self.slices.dense(fine.shape[0]) @ flat).reshape(-1, *fine.shape[1:])
+        return self.in_plane(thick)
+
+    def in_plane(self, thick: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Sample rows and columns of slices that are already mixed."""
+        shape = (len(thick), len(self.rows.start), len(self.columns.start))
+        out = np.empty(shape, dtype=np.float32)
+        resample(thick, self.rows.parts, self.columns.parts, out)
+        return out
 
 
 def axis_positions(
@@ -68,8 +100,8 @@ def axis_positions(
     return centres[0], centres[1], centres[2]
 
 
-def slice_profile(positions: Positions, count: int, thickness: float, edge: float) -> Matrix:
-    """Soft-edged box of an excited slice: (slices, fine slices); weights of a full slice sum to 1.
+def slice_profile(positions: Positions, count: int, thickness: float, edge: float) -> Band:
+    """Soft-edged box of an excited slice, held at the edges; weights of a slice sum to 1.
 
     Args:
         positions: Slice centres, in fine slices.
@@ -79,14 +111,16 @@ def slice_profile(positions: Positions, count: int, thickness: float, edge: floa
     """
     parts = 8
     offsets = (np.arange(parts) + 0.5) / parts - 0.5
-    distance = np.arange(count)[None, :, None] + offsets - positions[:, None, None]
+    index = _taps(positions, thickness / 2 * (1.0 + 5.0 * edge) + 1.0)
+    distance = index[:, :, None] + offsets - positions[:, None, None]
     softness = np.sqrt(2.0) * max(edge * thickness, 1e-3)
     inside = erf((distance + thickness / 2) / softness) - erf((distance - thickness / 2) / softness)
-    return np.asarray(inside.mean(axis=2) / (2.0 * thickness), dtype=np.float32)
+    weights = inside.mean(axis=2)
+    return _held(index, weights / weights.sum(axis=1, keepdims=True), count)
 
 
-def point_spread(positions: Positions, count: int, resolution: float, window: float) -> Matrix:
-    """Band-limited sampling of one in-plane axis: (count, fine count).
+def point_spread(positions: Positions, count: int, resolution: float, window: float) -> Band:
+    """Band-limited sampling of one in-plane axis, held at the edges; weights sum to 1.
 
     Args:
         positions: Voxel centres, in fine voxels.
@@ -95,42 +129,64 @@ def point_spread(positions: Positions, count: int, resolution: float, window: fl
         window: k-space filter: 0 rings like a bare transform, 0.46 (Hamming) hardly rings.
     """
     resolution = max(resolution, FINEST)
-    margin = int(np.ceil(SIDE_LOBES * resolution))
-    index = np.arange(-margin, count + margin)
-    distance = (index[None, :] - positions[:, None]) / resolution
+    index = _taps(positions, SIDE_LOBES * resolution)
+    distance = (index - positions[:, None]) / resolution
     spread = (1.0 - window) * np.sinc(distance)
     spread += window / 2 * (np.sinc(distance - 1.0) + np.sinc(distance + 1.0))
     spread *= np.cos(np.pi / 2 * np.clip(distance / SIDE_LOBES, -1.0, 1.0)) ** 2
-    spread /= spread.sum(axis=1, keepdims=True)
-    return spread[:, margin : margin + count].astype(np.float32)
+    return _held(index, spread / spread.sum(axis=1, keepdims=True), count)
 
 
-def box(positions: Positions, count: int, width: float) -> Matrix:
-    """Plain averaging over an acquired voxel's width (in fine voxels): for label fractions."""
-    index = np.arange(count)[None, :]
+def box(positions: Positions, count: int, width: float) -> Band:
+    """Plain averaging over an acquired voxel's width (in fine voxels): for label fractions.
+
+    What lies beyond the fine grid counts as nothing: weights there sum to less than 1.
+    """
+    index = _taps(positions, width / 2 + 0.5)
     centre = positions[:, None]
     upper = np.minimum(index + 0.5, centre + width / 2)
     lower = np.maximum(index - 0.5, centre - width / 2)
-    return np.asarray(np.clip(upper - lower, 0.0, None) / width, dtype=np.float32)
+    weights = np.clip(upper - lower, 0.0, None) / width
+    return _held(index, np.where((index >= 0) & (index < count), weights, 0.0), count)
 
 
-def filtered(matrix: Matrix, strength: float) -> Matrix:
-    """A sampling matrix with a three-point scanner filter behind it.
+def filtered(band: Band, strength: float) -> Band:
+    """A sampling band with a three-point scanner filter behind it.
 
     Args:
-        matrix: (count, fine count).
+        band: Of evenly spaced outputs.
         strength: Below 0 smooths, above 0 sharpens.
     """
-    if abs(strength) < 0.02 or len(matrix) < 3:
-        return matrix
+    if abs(strength) < 0.02 or len(band.start) < 3:
+        return band
     side = -0.25 * float(np.clip(strength, -1.0, 0.8))
-    padded = np.concatenate([matrix[:1], matrix, matrix[-1:]])
-    return np.asarray((1 - 2 * side) * matrix + side * (padded[:-2] + padded[2:]))
+    return combined(band, {-1: side, 0: 1.0 - 2.0 * side, 1: side})
 
 
-def nearest(positions: Positions, count: int) -> NDArray[np.intp]:
+def combined(band: Band, shares: dict[int, float]) -> Band:
+    """Weighted sum of a band's outputs and their neighbours, held at the edges.
+
+    Args:
+        band: Of evenly spaced outputs.
+        shares: Distance of the neighbour in outputs to its weight.
+    """
+    outputs = np.arange(len(band.start))
+    sources = {step: np.clip(outputs + step, 0, outputs[-1]) for step in shares}
+    starts = np.stack([band.start[source] for source in sources.values()])
+    first = starts.min(axis=0)
+    reach = int((starts.max(axis=0) - first).max()) + band.weights.shape[1]
+    total = np.zeros((len(first), reach), dtype=np.float32)
+    taps = np.arange(band.weights.shape[1])
+    for (step, share), start in zip(shares.items(), starts, strict=True):
+        at = (start - first)[:, None] + taps
+        add = np.take_along_axis(total, at, axis=1)
+        np.put_along_axis(total, at, add + np.float32(share) * band.weights[sources[step]], axis=1)
+    return _inside(first, total, int((band.start + band.weights.shape[1]).max()))
+
+
+def nearest(positions: Positions, count: int) -> NDArray[np.int64]:
     """Index of the fine voxel nearest to each acquired voxel, held at the edges."""
-    return np.clip(np.rint(positions), 0, count - 1).astype(np.intp)
+    return np.clip(np.rint(positions), 0, count - 1).astype(np.int64)
 
 
 def label_sampler(fine: Affine, shape: tuple[int, ...], geometry: SliceGeometry) -> Sampler:
@@ -143,3 +199,32 @@ def label_sampler(fine: Affine, shape: tuple[int, ...], geometry: SliceGeometry)
         box(positions[1], shape[1], max(float(step[1]), 1.0)),
         box(positions[2], shape[2], max(float(step[2]), 1.0)),
     )
+
+
+def _taps(positions: Positions, reach: float) -> NDArray[np.int64]:
+    """(outputs, taps) inputs within a reach of each position."""
+    first = np.ceil(positions - reach).astype(np.int64)
+    return np.asarray(first[:, None] + np.arange(int(np.floor(2 * reach)) + 1))
+
+
+def _held(index: NDArray[np.int64], weights: NDArray[np.float64], count: int) -> Band:
+    """A band whose inputs beyond the grid are taken from its edge."""
+    taps = min(index.shape[1], count)
+    start = np.clip(index[:, 0], 0, count - taps)
+    at = np.clip(index, 0, count - 1) - start[:, None]
+    held = np.zeros((len(index), taps))
+    np.add.at(held, (np.arange(len(index))[:, None], at), weights)
+    return Band(start, held.astype(np.float32))
+
+
+def _inside(first: NDArray[np.int64], weights: NDArray[np.float32], count: int) -> Band:
+    """Shift starts so that no tap lies beyond `count` inputs."""
+    taps = weights.shape[1]
+    if taps > count:
+        padded = np.zeros((len(first), count + taps), dtype=np.float32)
+        np.put_along_axis(padded, first[:, None] + np.arange(taps), weights, axis=1)
+        return Band(np.zeros_like(first), padded[:, :count])
+    over = np.clip(first + taps - count, 0, None)
+    at = np.arange(taps)[None, :] - over[:, None]
+    moved = np.where(at >= 0, np.take_along_axis(weights, np.clip(at, 0, None), axis=1), 0.0)
+    return Band(first - over, moved.astype(np.float32))

@@ -49,6 +49,8 @@ class Tissue(IntEnum):
     PUS = 24  # infected disc, abscess
     CARTILAGE = 25  # cartilaginous endplate, facet cartilage
     SKIN = 26
+    METAL = 27  # screw, rod, cage: void, and bends the field around it
+    LIGAMENT = 28  # dark on every sequence, less so than cortex
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,15 @@ from models.scorer.crops import CROP_SHAPE, LevelCrops, extract_crops
 from models.scorer.distribution import OWN_BODY
 from models.scorer.normalisation import LOG_RANGE
 from models.scorer.resampling import resample
-from training.phantom.case import load_case
-from training.phantom.tissues import LevelTruth, SpineCase
+from training.phantom.recipe import PhantomRecipe, load_recipe
+from training.phantom.tissues import LevelTruth
 from training.scorer.studies import SyntheticStudy, synthesise
 from training.scorer.targets import level_targets
 
-STEP: Final = (LOG_RANGE[1] - LOG_RANGE[0]) / 255.0
+ZERO: Final = 127
+"""The byte of a normalised signal of 0, which a channel that was not acquired is filled with."""
+
+STEP: Final = (LOG_RANGE[1] - LOG_RANGE[0]) / (2 * ZERO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,7 @@ class LevelSet:
 
 def packed(crops: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Crops as bytes: images over `LOG_RANGE`, the two masks over [0, 1]."""
-    low, high = LOG_RANGE
-    images = np.rint((crops[:, :-2] - low) * (255.0 / (high - low)))
+    images = np.rint(crops[:, :-2] / STEP) + ZERO
     masks = np.rint(crops[:, -2:] * 255.0)
     return np.concatenate([images, masks], axis=1).astype(np.uint8)
 
@@ -59,15 +61,15 @@ def packed(crops: NDArray[np.float32]) -> NDArray[np.uint8]:
 def unpacked(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The reverse of `packed`, to half a step."""
     whole = crops.astype(np.float32)
-    whole[:, :-2] = whole[:, :-2] * np.float32(STEP) + np.float32(LOG_RANGE[0])
+    whole[:, :-2] = (whole[:, :-2] - ZERO) * np.float32(STEP)
     whole[:, -2:] /= np.float32(255.0)
     return whole
 
 
-def level_set(case: SpineCase, made: SyntheticStudy, case_name: str) -> LevelSet | None:
+def level_set(made: SyntheticStudy, case_name: str) -> LevelSet | None:
     """Crops and targets of every whole body of a study; None when there is none."""
     crops = extract_crops(made.study, made.localisation)
-    truths = {truth.index: truth for truth in case.levels}
+    truths = {truth.index: truth for truth in made.levels}
     kept, maps, targets, about = [], [], [], []
     for level, vertebra in enumerate(made.localisation.vertebrae):
         truth = truths[vertebra.index]
@@ -158,55 +160,45 @@ def load_levels(path: Path) -> LevelSet:
         )
 
 
-def fill_cache(cases: Path, out: Path, studies_per_case: int, share: tuple[int, int]) -> int:
-    """Draw studies from case files until every case has its number; existing files are kept.
+def fill_cache(
+    recipe: PhantomRecipe, out: Path, count: int, share: tuple[int, int] = (0, 1)
+) -> int:
+    """Draw patients of a recipe, one study each, until there are `count`; existing files are kept.
 
     Args:
-        cases: Folder of `case-*.npz`.
+        recipe: What patients and scans are drawn from.
         out: Folder of the cache.
-        studies_per_case: How many different studies of each case.
-        share: (which, of how many): this worker's part of the cases.
+        count: Patients.
+        share: (which, of how many): this worker's part of them.
 
     Returns:
         How many studies were written.
     """
     out.mkdir(parents=True, exist_ok=True)
     written = 0
-    for number, path in enumerate(sorted(cases.glob("case-*.npz"))):
-        if number % share[1] != share[0]:
+    for number in range(share[0], count, share[1]):
+        seed = recipe.seed(number)
+        target = out / f"case-{seed}.npz"
+        if target.exists():
             continue
-        missing = [
-            (study, target)
-            for study in range(studies_per_case)
-            if not _fresh(target := out / f"{path.stem}-{study}.npz", path)
-        ]
-        if not missing:
-            continue
-        case = load_case(path)
-        for study, target in missing:
-            rng = np.random.default_rng([case.seed, study])
-            levels = level_set(case, synthesise(case, rng), path.stem)
-            if levels is not None:
-                save_levels(target, levels)
-                written += 1
+        rng = np.random.default_rng([seed, 1])
+        made = synthesise(recipe.scene(number), rng, mix=recipe.acquisition)
+        levels = level_set(made, f"case-{seed}")
+        if levels is not None:
+            save_levels(target, levels)
+            written += 1
     return written
 
 
-def _fresh(target: Path, source: Path) -> bool:
-    """Whether a file was made after what it is made from."""
-    return target.exists() and target.stat().st_mtime >= source.stat().st_mtime
-
-
 def main() -> None:
-    """Fill a crop cache from case files; run several with different --share on several cores."""
+    """Fill a crop cache from a recipe; run several with different --share on several cores."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--cases", type=Path, required=True)
+    parser.add_argument("--recipe", default="train", help="name or TOML file of a phantom recipe")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--studies", type=int, default=2, help="studies per case")
+    parser.add_argument("--count", type=int, default=1000, help="patients, one study each")
     parser.add_argument("--share", type=int, nargs=2, default=(0, 1), metavar=("WHICH", "OF"))
-    arguments = parser.parse_args()
-    share = (arguments.share[0], arguments.share[1])
-    fill_cache(arguments.cases, arguments.out, arguments.studies, share)
+    given = parser.parse_args()
+    fill_cache(load_recipe(given.recipe), given.out, given.count, (given.share[0], given.share[1]))
 
 
 if __name__ == "__main__":

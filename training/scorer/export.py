@@ -48,7 +48,8 @@ def halves(held_out: Path) -> tuple[LevelPool, LevelPool]:
     pools = LevelPool(held_out), LevelPool(held_out)
     for which, pool in enumerate(pools):
         everything = {path.name for path in held_out.glob("case-*.npz")}
-        pool.known.update(name for name in everything if int(name.split("-")[1]) % 2 != which)
+        seeds = {name: int(Path(name).stem.split("-")[1]) for name in everything}
+        pool.known.update(name for name, seed in seeds.items() if seed % 2 != which)
         pool.refresh()
         pool.known.update(everything)
     return pools

@@ -67,7 +67,7 @@ class LevelPool:
     def refresh(self) -> int:
         """Read files not read before; returns how many levels there are now."""
         for path in sorted(self.folder.glob("case-*.npz")):
-            if path.name in self.known or not self._wanted(path.stem.rsplit("-", 1)[0]):
+            if path.name in self.known or not self._wanted(path.stem):
                 continue
             self.known.add(path.name)
             levels = load_levels(path)
@@ -148,7 +148,7 @@ def augmented(batch: Batch, rng: np.random.Generator) -> Batch:
 def _hide_channels(
     crop: NDArray[np.float32], presence: NDArray[np.float32], rng: np.random.Generator
 ) -> None:
-    there = [channel for channel in range(IMAGES) if np.any(crop[channel])]
+    there = [channel for channel in range(IMAGES) if _shown(presence, CHANNELS[channel])]
     hidden = [
         channel
         for channel in there
@@ -158,6 +158,12 @@ def _hide_channels(
         hidden.remove(there[0])
     for channel in hidden:
         _hide(crop, presence, CHANNELS[channel])
+
+
+def _shown(presence: NDArray[np.float32], name: str) -> bool:
+    """Whether a channel was acquired and is not hidden."""
+    flags = FLUID_ROLES if name == "fluid" else (name,)
+    return bool(presence[[PRESENCE.index(flag) for flag in flags]].any())
 
 
 def _hide(crops: NDArray[np.float32], presence: NDArray[np.float32], name: str) -> None:

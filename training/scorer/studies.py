@@ -18,39 +18,29 @@ from models.geometry import Affine
 from models.localiser.bodies import chain_directions, measure
 from models.scorer.crops import GRADIENT_ECHO_LIMIT
 from models.volume import FLUID_SENSITIVE, Role, Volume
-from training.phantom.acquisition import acquire, fraction_on, place_slices, truth_on
+from training.phantom.acquisition import acquire
 from training.phantom.conditions import draw_conditions
+from training.phantom.draw import draw_roles, grid_under, target_of
+from training.phantom.mix import TRAIN, AcquisitionMix
+from training.phantom.patient import level_truths
 from training.phantom.physics import DixonPart, Readout
+from training.phantom.placement import place_slices
 from training.phantom.protocols import Protocol, dixon_part, sample_protocol, sample_site
-from training.phantom.tissues import SpineCase, Tissue, TissueGrid
-
-SEQUENCE_SETS: Final = (
-    ((Role.STIR, Role.T1, Role.T2), 0.24),
-    ((Role.STIR, Role.T1), 0.22),
-    ((Role.STIR, Role.T2), 0.05),
-    ((Role.T2_FS, Role.T1), 0.15),
-    ((Role.T2_FS, Role.T1, Role.T2), 0.06),
-    ((Role.DIXON_WATER, Role.DIXON_FAT, Role.T1), 0.18),
-    ((Role.DIXON_WATER,), 0.10),
-)
-"""Series acquired for a study and how often; training drops some of them again."""
+from training.phantom.scene import Scene, paint
+from training.phantom.tissues import EDEMA_FREE_WATER, LevelTruth, Tissue, TissueGrid
+from training.phantom.truth import fraction_on, truth_on
 
 FINEST_PIXEL_MM: Final = 0.6
 """Finer matrices are averaged away by the crop; drawing them only costs time."""
 
-EDEMA_LABEL_FREE_WATER: Final = 32
-"""Free water from which a voxel is edema for the network: about 1.25 times normal marrow on STIR.
-Lower than the phantom's own threshold, because `fainter` dims whole studies."""
+FIELD_MM: Final = (110.0, 340.0, 170.0)
+"""Largest stack: crops see little of the abdomen, and painting it costs time."""
 
-DRIED_BY_EDEMA: Final = 0.58
-"""Part of marrow fat that full edema has displaced in the phantom; `fainter` gives it back."""
+FIELD_BACK_MM: Final = 20.0
+"""Its middle lies this far behind the bodies, so that the skin of the back stays in view."""
 
-FAINTEST: Final = 0.3
-"""Least factor by which a study's edema is dimmed. Real edema often lies at 1.2 to 1.5 times normal
-marrow, below most of what the phantom draws."""
-
-ANTERIOR_MARGIN_MM: Final = 24.0
-"""Tissue kept in front of the bodies: crops see no further, and the abdomen costs time."""
+TURN_DEG: Final = 1.5
+"""Standard deviation of the angle between two series of a study."""
 
 SMALLEST_BODY_VOXELS: Final = 150
 """A body with fewer voxels on the reference grid is not found."""
@@ -63,99 +53,76 @@ class SyntheticStudy:
     Attributes:
         study: Volumes by role.
         localisation: Vertebra `index` equals the truth's index.
+        levels: Truth of every level on the reference series.
         edema: (slice, row, column) float32 edematous part of each reference voxel.
         sequence_set: Roles acquired, joined by "+".
     """
 
     study: StudyVolumes
     localisation: Localisation
+    levels: tuple[LevelTruth, ...]
     edema: NDArray[np.float32]
     sequence_set: str
 
 
 def synthesise(
-    case: SpineCase, rng: np.random.Generator, roles: tuple[Role, ...] | None = None
+    scene: Scene,
+    rng: np.random.Generator,
+    *,
+    roles: tuple[Role, ...] | None = None,
+    mix: AcquisitionMix = TRAIN,
 ) -> SyntheticStudy:
-    """Scan a case and localise it.
+    """Scan a patient and localise the bones.
 
     Args:
-        case: The synthetic patient.
+        scene: The synthetic patient.
         rng: Protocols, noise, motion and localisation errors.
-        roles: Series to acquire; drawn from `SEQUENCE_SETS` by default.
+        roles: Series to acquire; drawn by default.
+        mix: What scanners, protocols and faults are drawn from.
     """
-    roles = roles or _draw_roles(rng)
-    dimming = 1.0 if rng.random() < 0.4 else float(rng.uniform(FAINTEST, 1.0))
-    case = replace(case, grid=fainter(_without_abdomen(case.grid), dimming))
-    volumes = _acquire_all(case, roles, rng)
-    reference = next(volumes[role] for role in (*FLUID_SENSITIVE, *roles) if role in volumes)
-    wet = case.grid.free_water >= EDEMA_LABEL_FREE_WATER
-    wet &= (case.grid.tissue == Tissue.MARROW) | (case.grid.tissue == Tissue.METASTASIS_LYTIC)
+    roles = roles or draw_roles(rng)
+    volumes, tissues = _acquire_all(scene, roles, rng, mix)
+    role = next(role for role in (*FLUID_SENSITIVE, *roles) if role in volumes)
+    reference, tissue = volumes[role], tissues[role]
+    wet = tissue.free_water >= EDEMA_FREE_WATER
+    wet &= (tissue.tissue == Tissue.MARROW) | (tissue.tissue == Tissue.METASTASIS_LYTIC)
+    levels = level_truths(scene, tissue)
     return SyntheticStudy(
         study=StudyVolumes(reference, {role.value: volume for role, volume in volumes.items()}),
-        localisation=_localise(case, reference, rng),
-        edema=fraction_on(wet, case.grid, reference),
+        localisation=_localise(levels, tissue, reference, rng),
+        levels=levels,
+        edema=fraction_on(wet, tissue, reference),
         sequence_set="+".join(role.value for role in roles),
     )
 
 
-def fainter(grid: TissueGrid, factor: float) -> TissueGrid:
-    """The same spine with its marrow edema dimmed: less free water, fat given back in step."""
-    if factor >= 1.0:
-        return grid
-    wet = (grid.tissue == Tissue.MARROW) & (grid.free_water > 0)
-    before = grid.free_water[wet] / 255.0
-    fat = grid.fat_percent[wet] / (1.0 - DRIED_BY_EDEMA * before)
-    water, fat_percent = grid.free_water.copy(), grid.fat_percent.copy()
-    water[wet] = np.rint(255.0 * before * factor).astype(np.uint8)
-    fat_percent[wet] = np.clip(fat * (1.0 - DRIED_BY_EDEMA * before * factor), 0, 95)
-    return replace(grid, free_water=water, fat_percent=fat_percent)
-
-
-def _without_abdomen(grid: TissueGrid) -> TissueGrid:
-    """The grid from a little before the bodies backwards."""
-    columns = np.flatnonzero((grid.body > 0).any(axis=(0, 1)))
-    margin = ANTERIOR_MARGIN_MM / float(np.linalg.norm(grid.affine[:3, 2]))
-    first = max(0, int(columns[0] - margin)) if columns.size else 0
-    affine = grid.affine.copy()
-    affine[:3, 3] += first * affine[:3, 2]
-    return TissueGrid(
-        tissue=grid.tissue[..., first:],
-        fat_percent=grid.fat_percent[..., first:],
-        free_water=grid.free_water[..., first:],
-        structure=grid.structure[..., first:],
-        body=grid.body[..., first:],
-        affine=affine,
-    )
-
-
-def _draw_roles(rng: np.random.Generator) -> tuple[Role, ...]:
-    weights = np.array([weight for _, weight in SEQUENCE_SETS])
-    return SEQUENCE_SETS[rng.choice(len(weights), p=weights / weights.sum())][0]
-
-
 def _acquire_all(
-    case: SpineCase, roles: tuple[Role, ...], rng: np.random.Generator
-) -> dict[Role, Volume]:
+    scene: Scene, roles: tuple[Role, ...], rng: np.random.Generator, mix: AcquisitionMix
+) -> tuple[dict[Role, Volume], dict[Role, TissueGrid]]:
     """Acquire every role at one scanner; Dixon water and fat come from one acquisition."""
-    site = sample_site(rng)
+    site = sample_site(rng, mix)
+    target = target_of(scene, FIELD_MM)
+    target = replace(target, middle_lps_mm=target.middle_lps_mm + FIELD_BACK_MM * scene.aim.axes[1])
     volumes: dict[Role, Volume] = {}
-    first = None
+    tissues: dict[Role, TissueGrid] = {}
     for role in roles:
         if role is Role.DIXON_FAT:
             continue
-        protocol = sample_protocol(role, rng, site)
+        protocol = sample_protocol(role, rng, site, mix=mix)
         protocol = replace(protocol, pixel_mm=max(protocol.pixel_mm, FINEST_PIXEL_MM))
         # Patients move between series, not before the first: its grid carries the truth.
-        conditions = draw_conditions(protocol, rng, motion_mm=0.0 if first is None else 0.8)
-        slices = place_slices(case.grid, protocol, rng)
+        motion = 0.8 if volumes else 0.0
+        conditions = draw_conditions(protocol, rng, motion_mm=motion, mix=mix)
+        slices = place_slices(target, protocol, rng, turn_deg=TURN_DEG if volumes else 0.0)
+        tissue = paint(scene, grid_under(slices)).finish()
         parts = [protocol]
         if role is Role.DIXON_WATER and Role.DIXON_FAT in roles:
             parts.append(dixon_part(protocol, DixonPart.FAT))
         for part in parts:
-            volume = acquire(case.grid, part, rng, slices=slices, conditions=conditions)
+            volume = acquire(tissue, part, rng, slices=slices, conditions=conditions)
             volumes[part.role] = replace(volume, limits=_limits(part))
-        first = first or protocol
-    return volumes
+            tissues[part.role] = tissue
+    return volumes, tissues
 
 
 def _limits(protocol: Protocol) -> tuple[str, ...]:
@@ -163,13 +130,15 @@ def _limits(protocol: Protocol) -> tuple[str, ...]:
     return (GRADIENT_ECHO_LIMIT,) if gradient and protocol.role is Role.DIXON_WATER else ()
 
 
-def _localise(case: SpineCase, reference: Volume, rng: np.random.Generator) -> Localisation:
+def _localise(
+    levels: tuple[LevelTruth, ...], tissue: TissueGrid, reference: Volume, rng: np.random.Generator
+) -> Localisation:
     """What a localiser would say: masks with errors, measured by the localiser's own code."""
-    structure, body = truth_on(case.grid, reference)
+    structure, body = truth_on(tissue, reference)
     labels = np.zeros_like(body)
     found: list[tuple[int, NDArray[np.float32], Affine]] = []
     bias = float(rng.normal(0.0, 0.06))
-    for truth in case.levels:
+    for truth in levels:
         if np.count_nonzero(body == truth.index) < SMALLEST_BODY_VOXELS:
             continue
         if rng.random() < 0.02:
@@ -182,7 +151,7 @@ def _localise(case: SpineCase, reference: Volume, rng: np.random.Generator) -> L
         affine = reference.affine.copy()
         affine[:3, 3] += reference.affine[:3, :3] @ [part.start for part in box]
         found.append((truth.index, occupancy, affine))
-    names = {truth.index: truth.level for truth in case.levels}
+    names = {truth.index: truth.level for truth in levels}
     return Localisation(
         labels=labels,
         affine=reference.affine,

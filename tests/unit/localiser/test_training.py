@@ -1,4 +1,4 @@
-"""Crops, loss, loop and export, on one small synthetic case."""
+"""Crops, loss, loop and export, on synthetic patients drawn on the fly."""
 
 from __future__ import annotations
 
@@ -21,35 +21,18 @@ torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="module")
-def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from training.phantom.case import CaseRequest, sample_case, save_case
-
-    folder = tmp_path_factory.mktemp("cases")
-    request = CaseRequest(
-        region="lumbosacral",
-        healthy=True,
-        in_plane_mm=1.5,
-        slice_mm=3.0,
-        slices=22,
-        field_mm=(190.0, 150.0),
-        numbering="usual",
-    )
-    save_case(folder / "case-0000001.npz", sample_case(1, request))
-    return folder
-
-
-def crops(folder: Path, count: int, **changes: float) -> list[dict[str, torch.Tensor]]:
+def crops(count: int, **changes: float) -> list[dict[str, torch.Tensor]]:
     from training.localiser.crops import CropSettings, CropStream
+    from training.phantom.recipe import load_recipe
 
     settings = CropSettings(slices=8, rows=96, columns=96, **changes)
-    stream = iter(CropStream(folder, settings, seed=5))
+    stream = iter(CropStream(load_recipe("train"), settings, seed=5))
     return [next(stream) for _ in range(count)]
 
 
 @pytest.mark.parametrize("turned", [0.0, 1.0])
-def test_votes_meet_at_the_bodies_centres(cases: Path, turned: float) -> None:
-    for crop in crops(cases, 6, turned=turned, ragged=0.0):
+def test_votes_meet_at_the_bodies_centres(turned: float) -> None:
+    for crop in crops(6, turned=turned, ragged=0.0):
         structure = crop["structure"].numpy()
         bone = (structure == Structure.BODY) | (structure == Structure.SACRUM_S1)
         assert bone.any()
@@ -62,8 +45,8 @@ def test_votes_meet_at_the_bodies_centres(cases: Path, turned: float) -> None:
         assert not offsets[:, ~bone].any()
 
 
-def test_crops_are_as_the_network_wants_them(cases: Path) -> None:
-    for crop in crops(cases, 4):
+def test_crops_are_as_the_network_wants_them() -> None:
+    for crop in crops(4):
         assert crop["image"].shape == (2, 8, 96, 96)
         assert crop["image"].dtype == torch.float32
         assert crop["structure"].dtype == torch.uint8
@@ -71,20 +54,20 @@ def test_crops_are_as_the_network_wants_them(cases: Path) -> None:
         assert float(crop["image"].max()) <= 2.0
 
 
-def test_an_edge_inside_the_crop_is_blank_for_image_and_truth(cases: Path) -> None:
-    for crop in crops(cases, 8, ragged=1.0, turned=0.0):
+def test_an_edge_inside_the_crop_is_blank_for_image_and_truth() -> None:
+    for crop in crops(8, ragged=1.0, turned=0.0):
         image, structure = crop["image"].numpy(), crop["structure"].numpy()
         blank = ~image.any(axis=(0, 1))
         assert blank.all(axis=1).any() or blank.all(axis=0).any()
         assert not structure[:, blank].any()
 
 
-def test_loss_falls_on_one_crop(cases: Path) -> None:
+def test_loss_falls_on_one_crop() -> None:
     from models.localiser.network import LocaliserNetwork
     from training.localiser.loss import localiser_loss
 
     torch.manual_seed(0)
-    batch = {key: value[None] for key, value in crops(cases, 1)[0].items()}
+    batch = {key: value[None] for key, value in crops(1)[0].items()}
     network = LocaliserNetwork((4, 6, 8, 8, 8))
     optimiser = torch.optim.AdamW(network.parameters(), 1e-2)
     losses = []
@@ -112,14 +95,16 @@ def test_perfect_answer_has_next_to_no_loss() -> None:
     assert wrong.offsets > 1.0
 
 
-def test_training_is_resumed_where_it_ended(cases: Path, tmp_path: Path) -> None:
+def test_training_is_resumed_where_it_ended(tmp_path: Path) -> None:
     from training.localiser.crops import CropSettings
     from training.localiser.fit import CHECKPOINT, LOG, FitSettings, fit, load_averaged
+    from training.phantom.recipe import load_recipe
 
     small = CropSettings(slices=8, rows=64, columns=64)
     settings = FitSettings(steps=2, batch=1, workers=0, log_every=1)
-    fit(cases, tmp_path, small, settings)
-    network = fit(cases, tmp_path, small, FitSettings(steps=3, batch=1, workers=0, log_every=1))
+    recipe = load_recipe("train")
+    fit(recipe, tmp_path, small, settings)
+    network = fit(recipe, tmp_path, small, FitSettings(steps=3, batch=1, workers=0, log_every=1))
 
     steps = [json.loads(line)["step"] for line in (tmp_path / LOG).read_text().splitlines()]
     assert steps == [1, 2, 3]
@@ -145,12 +130,14 @@ def test_bundle_serves_what_was_trained(tmp_path: Path) -> None:
     from models.runtime import open_session
     from training.export import export_bundle
     from training.localiser.bundle import draft, figures_of
+    from training.localiser.fit import Trained
     from training.localiser.session import CheckpointSession
 
     torch.manual_seed(1)
     network = LocaliserNetwork()
     evaluation = {"groups": {"T1": {"series": 0}}}
-    described = draft("0.1.0", LevelSettings(lumbar_6=0.05), figures_of(evaluation))
+    trained = Trained(steps=7, minutes=0.5)
+    described = draft("0.1.0", LevelSettings(lumbar_6=0.05), figures_of(evaluation), trained)
     bundle, parity = export_bundle(ServedLocaliser(network).eval(), described, tmp_path)
 
     assert parity.largest < 1e-3

@@ -21,16 +21,13 @@ from training.phantom.acquisition import (
     place_slices,
     truth_on,
 )
-from training.phantom.conditions import Conditions, draw_conditions
-from training.phantom.protocols import (
-    VENDORS,
-    Protocol,
-    Site,
-    random_contrast,
-    sample_protocol,
-)
+from training.phantom.conditions import Blob, Conditions, SaturationBand, draw_conditions
+from training.phantom.contrast import random_contrast
+from training.phantom.mix import TRAIN
+from training.phantom.protocols import Protocol, Site, sample_protocol
 from training.phantom.sampling import SliceGeometry, box, filtered, point_spread, slice_profile
 from training.phantom.tissues import Tissue, TissueGrid
+from training.phantom.vendors import VENDORS
 
 SITE = Site("siemens", 1.5)
 
@@ -49,17 +46,28 @@ def calm(protocol: Protocol) -> Conditions:
         drawn,
         tissue_gain=np.ones(len(Tissue)),
         shift_mm=(0.0, 0.0, 0.0),
+        turn_deg=0.0,
         corrected=True,
-        coil_reach=1e6,
-        field_modes=np.zeros((3, 3)),
+        coil_per_cm=0.0,
+        coil_ridge=0.0,
+        field_modes=np.zeros((3, 3, 3)),
         noise_modes=np.zeros((3, 3)),
+        noise_bands=0.0,
         failure=None,
+        inversion_loss=0.0,
+        inversion_modes=None,
+        swap=None,
         saturation=None,
         texture=0.0,
         csf_ghost=0.0,
         breathing_ghost=0.0,
+        vessel_ghost=0.0,
         csf_void=0.0,
+        blur_mm=0.0,
+        wrap=0.0,
+        metal=0.0,
         slice_gain=0.0,
+        cross_talk=0.0,
         window=0.4,
     )
 
@@ -156,8 +164,10 @@ def test_asked_spacing_is_given() -> None:
 def test_random_contrast_is_drawn_at_its_share_and_is_nobodys_role() -> None:
     grid = block_grid()
     roles = [
-        acquire_for_training(grid, np.random.default_rng(seed), physics_share=share).volume.role
-        for share in (0.0, 1.0)
+        acquire_for_training(
+            grid, np.random.default_rng(seed), mix=replace(TRAIN, random_contrast_share=share)
+        ).volume.role
+        for share in (1.0, 0.0)
         for seed in range(4)
     ]
     assert set(roles[:4]) == {Role.OTHER}
@@ -262,7 +272,7 @@ def test_noise_grows_as_snr_falls() -> None:
 
 def test_a_saturation_band_stays_in_front_of_the_spine() -> None:
     grid, protocol = block_grid(), stir()
-    banded = replace(calm(protocol), saturation=(0.5, 0.6, 0.2, 0.9))
+    banded = replace(calm(protocol), saturation=SaturationBand(0.5, 0.6, 0.2, 0.9))
     volume = scan(grid, protocol, banded)
     plain = scan(grid, protocol)
     _, body = truth_on(grid, volume)
@@ -276,7 +286,7 @@ def test_failing_fat_suppression_brings_fat_back_in_places() -> None:
     protocol = quiet(sample_protocol(Role.T2_FS, np.random.default_rng(4), SITE))
     protocol = replace(protocol, pixel_mm=0.9, thickness_mm=3.0)
     conditions = calm(protocol)
-    failing = replace(conditions, failure=(0.0, 0.0, 0.4))
+    failing = replace(conditions, failure=(Blob(0.0, 0.0, 0.4),))
     corner = (slice(2, 6), slice(0, 12), slice(2, 10))
     lit, dark = (scan(grid, protocol, c).array[corner].mean() for c in (failing, conditions))
     assert lit > 1.5 * dark
@@ -284,12 +294,14 @@ def test_failing_fat_suppression_brings_fat_back_in_places() -> None:
 
 def test_sampling_weights_sum_to_one_inside() -> None:
     positions = np.linspace(12.0, 60.0, 40)
-    for matrix in (
+    for band in (
         slice_profile(positions, 80, 2.4, 0.1),
         point_spread(positions, 80, 1.4, 0.2),
         box(positions, 80, 1.3),
         filtered(point_spread(positions, 80, 1.4, 0.2), -0.6),
     ):
+        matrix = band.dense(80)
+        assert matrix.shape == (40, 80)
         assert matrix.sum(axis=1) == pytest.approx(np.ones(40), abs=2e-3)
 
 

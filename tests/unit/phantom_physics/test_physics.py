@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 
 from tests.unit.phantom_physics.toy import block_grid
+from training.phantom import relaxation
 from training.phantom.physics import (
-    WATER,
     DixonPart,
     Readout,
     Sequence,
     Suppression,
-    at_field,
     mixture_index,
-    nulled_fat_t1,
     signal_table,
 )
+from training.phantom.relaxation import WATER, at_field, nulled_fat_t1
 from training.phantom.tissues import Tissue
 
 T1 = Sequence(Readout.TURBO_SPIN_ECHO, 1.5, 600.0, 10.0, echo_train_length=0)
@@ -135,6 +134,23 @@ def test_gradient_echo_water_image_looks_like_the_measured_ones() -> None:
 
 def test_every_tissue_has_relaxation_values() -> None:
     assert set(WATER) == set(Tissue)
+
+
+def test_a_tissue_without_relaxation_values_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    rest = {tissue: values for tissue, values in WATER.items() if tissue is not Tissue.METAL}
+    monkeypatch.setattr(relaxation, "WATER", rest)
+    with pytest.raises(ValueError, match="METAL has no relaxation values"):
+        signal_table(T1)
+
+
+def test_magnetisation_transfer_darkens_muscle_more_than_disc_and_spares_csf() -> None:
+    with_transfer = replace(T2, transfer=1.0)
+    kept = [
+        ratio(with_transfer, mixture) / ratio(T2, mixture)
+        for mixture in ((Tissue.MUSCLE, 0, 0), (Tissue.NUCLEUS, 0, 120), (Tissue.CSF, 0, 0))
+    ]
+    assert kept[0] < kept[1] < kept[2]
+    assert kept[2] == pytest.approx(1.0)
 
 
 def test_times_follow_the_field() -> None:

@@ -16,16 +16,16 @@ from models.scorer.crops import CHANNELS, CROP_SHAPE, PRESENCE
 from models.scorer.heads import BINARY_HEADS, HEADS, NEEDS_FLUID
 from models.scorer.network import ScorerNetwork
 from models.volume import Role
-from training.phantom.case import CaseRequest, sample_case
-from training.phantom.pathology import sample_fracture
-from training.phantom.tissues import LevelTruth, SpineCase, Tissue
+from training.phantom.disease.fracture import sample_fracture
+from training.phantom.scene import Scene, SceneRequest, sample_scene
+from training.phantom.tissues import LevelTruth
 from training.scorer.cache import LevelSet, level_set, load_levels, packed, save_levels, unpacked
 from training.scorer.calibrate import choose_point, conformal_quantile, fit_platt
 from training.scorer.export import draft_of, finish
 from training.scorer.losses import batch_losses, positive_weights
 from training.scorer.pool import LevelPool, augmented
 from training.scorer.statistics import auroc, expected_calibration_error
-from training.scorer.studies import fainter, synthesise
+from training.scorer.studies import synthesise
 from training.scorer.targets import level_targets, without_fluid
 
 pytestmark = pytest.mark.train
@@ -34,17 +34,16 @@ SHAPE = (5, len(CHANNELS), *CROP_SHAPE)
 
 
 @pytest.fixture(scope="module")
-def case() -> SpineCase:
+def scene() -> Scene:
     rng = np.random.default_rng(5)
     fracture = sample_fracture(rng, stage="acute", shape="wedge")
-    request = CaseRequest(region="lumbar", diseases={"L2": fracture}, numbering="usual")
-    return sample_case(77, request)
+    return sample_scene(77, SceneRequest(region="lumbar", diseases={"L2": fracture}))
 
 
 @pytest.fixture(scope="module")
-def levels(case: SpineCase) -> LevelSet:
-    made = synthesise(case, np.random.default_rng(1), (Role.STIR, Role.T1))
-    found = level_set(case, made, "case-0000077")
+def levels(scene: Scene) -> LevelSet:
+    made = synthesise(scene, np.random.default_rng(1), roles=(Role.STIR, Role.T1))
+    found = level_set(made, "case-0000077")
     assert found is not None
     return found
 
@@ -112,34 +111,22 @@ def test_the_fractured_level_is_edematous_in_crop_and_target(levels: LevelSet) -
 def test_packing_loses_half_a_step(levels: LevelSet, tmp_path: Path) -> None:
     crops = unpacked(levels.crops)
     assert np.abs(unpacked(packed(crops)) - crops).max() < 1e-6
-    path = tmp_path / "case-0000077-0.npz"
+    path = tmp_path / "case-0000077.npz"
     save_levels(path, levels)
     again = load_levels(path)
     np.testing.assert_array_equal(again.crops, levels.crops)
     assert [about["level"] for about in again.about] == [about["level"] for about in levels.about]
 
 
-def test_localisation_errs_but_little(case: SpineCase) -> None:
-    made = synthesise(case, np.random.default_rng(2), (Role.STIR,))
-    truths = {level.index: level for level in case.levels}
+def test_localisation_errs_but_little(scene: Scene) -> None:
+    made = synthesise(scene, np.random.default_rng(2), roles=(Role.STIR,))
+    truths = {level.index: level for level in made.levels}
     whole = [v for v in made.localisation.vertebrae if v.coverage is Coverage.COMPLETE]
     assert len(whole) >= 4
     for vertebra in whole:
         drawn = truths[vertebra.index]
         assert np.linalg.norm(vertebra.centroid_lps_mm - drawn.centroid_lps_mm) < 6.0
         assert vertebra.axes_lps[2] @ drawn.axes_lps[2] > np.cos(np.radians(20))
-
-
-def test_fainter_dims_edema_and_returns_fat(case: SpineCase) -> None:
-    dimmed = fainter(case.grid, 0.5)
-    wet = (case.grid.tissue == Tissue.MARROW) & (case.grid.free_water > 60)
-    assert wet.any()
-    ratio = dimmed.free_water[wet] / case.grid.free_water[wet]
-    assert ratio.mean() == pytest.approx(0.5, abs=0.02)
-    assert dimmed.fat_percent[wet].mean() > case.grid.fat_percent[wet].mean()
-    dry = case.grid.free_water == 0
-    np.testing.assert_array_equal(dimmed.fat_percent[dry], case.grid.fat_percent[dry])
-    assert fainter(case.grid, 1.0) is case.grid
 
 
 def test_network_gives_a_map_and_heads_and_hears_the_mask() -> None:
@@ -181,7 +168,7 @@ def test_unasked_questions_do_not_move_the_loss() -> None:
 
 
 def test_a_few_steps_lower_the_loss(levels: LevelSet, tmp_path: Path) -> None:
-    save_levels(tmp_path / "case-0000077-0.npz", levels)
+    save_levels(tmp_path / "case-0000077.npz", levels)
     pool = LevelPool(tmp_path)
     count = pool.refresh()
     torch.manual_seed(0)
@@ -206,7 +193,7 @@ def test_a_few_steps_lower_the_loss(levels: LevelSet, tmp_path: Path) -> None:
 
 
 def test_augmentation_hides_channels_and_says_so(levels: LevelSet, tmp_path: Path) -> None:
-    save_levels(tmp_path / "case-0000077-0.npz", levels)
+    save_levels(tmp_path / "case-0000077.npz", levels)
     pool = LevelPool(tmp_path)
     batch = pool.batch(np.arange(pool.refresh()))
     rng = np.random.default_rng(0)
@@ -281,11 +268,11 @@ def test_a_run_becomes_metadata_the_scorer_reads(levels: LevelSet, tmp_path: Pat
     run, cache, held_out = (tmp_path / name for name in ("run", "cache", "held_out"))
     for folder in (run, cache, held_out):
         folder.mkdir()
-    save_levels(cache / "case-0000001-0.npz", levels)
+    save_levels(cache / "case-0000001.npz", levels)
     answered = levels.targets.copy()
     answered[0, HEADS.index("pathological")] = 1.0
     for number in (2, 3):
-        save_levels(held_out / f"case-000000{number}-0.npz", replace(levels, targets=answered))
+        save_levels(held_out / f"case-000000{number}.npz", replace(levels, targets=answered))
     torch.manual_seed(0)
     save_file(ScorerNetwork().state_dict(), run / "last.safetensors")
     fitted, figures = finish(run, cache, held_out)

@@ -1,0 +1,1 @@
+"""Geometry of each level for planning: wall, canal, pedicles, volume, angles and target point."""

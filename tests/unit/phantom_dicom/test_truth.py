@@ -1,0 +1,156 @@
+"""The truth of a written study against the grid it was made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK
+
+from models.anatomy import LABEL_VALUES
+from models.geometry import to_lps
+from models.volume import Role, Volume
+from tests.unit.phantom_dicom.drawn import AnyPlane, drawn_case, drawn_grid, tiny
+from training.phantom.dicom.label_maps import LESION_CLASSES, labels_on
+from training.phantom.dicom.recipe import ExtraSeries
+from training.phantom.dicom.study import WrittenStudy, write_study
+from training.phantom.dicom.truth import visibility
+from training.phantom.protocols import Site
+from training.phantom.tissues import LevelTruth
+
+
+def written(folder: Path, **changes: object) -> tuple[WrittenStudy, dict[str, Any]]:
+    settings: dict[str, object] = {"site": Site("siemens", 1.5), **changes}
+    study = write_study(drawn_case(), folder, tiny(**settings), np.random.default_rng(8))
+    return study, json.loads(study.truth.read_text())
+
+
+def test_geometry_is_exact(tmp_path: Path) -> None:
+    study, truth = written(tmp_path, extras=ExtraSeries(1.0, 1.0, 0.0, 0.0, 1.0, 0.0))
+    assert len(truth["series"]) == len(study.series)
+    for series, stated in zip(study.series, truth["series"], strict=True):
+        assert np.array_equal(np.array(stated["affine_lps"]), series.volume.affine)
+        assert tuple(stated["shape"]) == series.volume.shape
+        assert stated["role"] == series.volume.role.value
+        assert stated["protocol"]["sequence"]["repetition_ms"] > 0
+
+
+def test_every_field_of_a_level_is_there(tmp_path: Path) -> None:
+    _, truth = written(tmp_path)
+    fields = {field.name for field in dataclasses.fields(LevelTruth)}
+    for level in truth["levels"]:
+        assert fields <= set(level)
+    acuity = {level["level"]: level["acuity"] for level in truth["levels"]}
+    assert acuity["L2"] == "unhealed"
+    assert acuity["L1"] == "no_fracture"
+
+
+def test_conditions_of_scans_are_stated(tmp_path: Path) -> None:
+    _, truth = written(tmp_path, extras=ExtraSeries(1.0, 0.0, 0.0, 0.0, 0.0, 0.0))
+    by_role = {stated["role"]: stated["conditions"] for stated in truth["series"]}
+    assert by_role["localizer"] is None
+    assert len(by_role["stir"]["shift_mm"]) == 3
+
+
+def test_visibility_follows_the_reference_field_of_view(tmp_path: Path) -> None:
+    """A field of view of a third of the grid shows the middle bodies only."""
+    study, truth = written(tmp_path, fov_mm=(80.0, 240.0))
+    seen = {level["level"]: level["visible"] for level in truth["levels"]}
+    assert 0 < len(seen) < 5
+    image = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(tmp_path / "truth.nii.gz")))
+    present = {name for name, value in LABEL_VALUES.items() if (image == value).any()}
+    assert present <= set(seen)
+    assert "complete" in seen.values()
+    assert study.series[0].volume.shape[1] == 16
+
+
+def test_visibility_of_a_body_at_the_edge() -> None:
+    case = drawn_case()
+    level = case.levels[2]
+    affine = case.grid.affine
+    whole = Volume(np.zeros(case.grid.tissue.shape, np.float32), affine, Role.T2)
+    above = Volume(np.zeros((26, 44, 100), np.float32), affine, Role.T2)
+    apart = Volume(np.zeros((26, 20, 100), np.float32), affine, Role.T2)
+    assert [visibility(level, v) for v in (whole, above, apart)] == [
+        "complete",
+        "partial",
+        "outside",
+    ]
+
+
+def test_label_maps_lie_on_each_grid(tmp_path: Path) -> None:
+    _, truth = written(tmp_path, fov_mm=(180.0, 180.0), slices=9)
+    files = {stated["truth_nifti"] for stated in truth["series"]}
+    assert "truth.nii.gz" in files
+    assert len(files) == 3
+    for stated in truth["series"]:
+        image = SimpleITK.ReadImage(str(tmp_path / stated["truth_nifti"]))
+        assert SimpleITK.GetArrayFromImage(image).shape == tuple(stated["shape"])
+        corner = image.TransformIndexToPhysicalPoint((3, 4, 2))
+        wanted = np.array(stated["affine_lps"]) @ [2, 4, 3, 1]
+        assert corner == pytest.approx(wanted[:3], abs=1e-3)
+        ras = nibabel.load(tmp_path / stated["truth_nifti"]).get_qform() @ [3, 4, 2, 1]
+        assert ras[:3] == pytest.approx(wanted[:3] * [-1, -1, 1], abs=2e-3)
+
+
+def test_label_map_agrees_with_the_bodies(tmp_path: Path) -> None:
+    study, _ = written(tmp_path)
+    labels = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(tmp_path / "truth.nii.gz")))
+    volume = study.series[0].volume
+    for level in drawn_case().levels:
+        index = np.argwhere(labels == LABEL_VALUES[level.level])
+        middle = to_lps(volume.affine, index).mean(axis=0)
+        assert middle == pytest.approx(level.centroid_lps_mm, abs=3.0)
+        filled = len(index) * np.prod(volume.spacing.mm) / np.prod((38.0, 35.0, 30.0))
+        assert filled == pytest.approx(1.0, abs=0.15)
+
+
+def test_labels_need_half_of_a_voxel() -> None:
+    grid = drawn_grid()
+    where = grid.affine.copy()
+    where[:3, 1:3] *= 2.0  # voxels of 2 x 2 fine ones
+    where[:3, 3] = to_lps(grid.affine, np.array([0.0, 0.5, 0.5]))
+    volume = Volume(np.zeros((26, 50, 50), np.float32), where, Role.STIR)
+    fine = np.zeros(grid.tissue.shape, np.uint8)
+    fine[5, 10:12, 10:12] = 3  # all of voxel (5, 5, 5)
+    fine[5, 20:22, 20] = 4  # half of (5, 10, 10)
+    fine[5, 30, 30] = 5  # a quarter of (5, 15, 15)
+    labels = labels_on(fine, grid, volume)
+    assert labels[5, 5, 5] == 3
+    assert labels[5, 10, 10] == 4
+    assert labels[5, 15, 15] == 0
+
+
+def test_lesion_map_lies_on_the_fluid_sensitive_series(tmp_path: Path) -> None:
+    study, truth = written(tmp_path, roles=(Role.T1, Role.STIR))
+    stir = study.series[1].volume
+    assert truth["lesion_nifti"]["series_instance_uid"] == stir.series_instance_uid
+    image = SimpleITK.ReadImage(str(tmp_path / "lesions.nii.gz"))
+    labels = SimpleITK.GetArrayFromImage(image)
+    assert labels.shape == stir.shape
+    by_name = {name: int((labels == value).sum()) for name, value in LESION_CLASSES.items()}
+    assert by_name["edema"] > by_name["metastasis_lytic"] > 0
+    assert by_name["cement"] > 0
+    assert by_name["haemangioma"] == 0
+    spot = to_lps(stir.affine, np.argwhere(labels == LESION_CLASSES["edema"])).mean(axis=0)
+    assert spot == pytest.approx(drawn_case().levels[1].centroid_lps_mm, abs=3.0)
+
+
+def test_series_of_other_planes_have_their_own_maps(tmp_path: Path) -> None:
+    source = AnyPlane(drawn_grid())
+    recipe = tiny(angulation_deg=4.0, site=Site("ge", 1.5))
+    study = write_study(drawn_case(), tmp_path, recipe, np.random.default_rng(2), tissue=source)
+    truth = json.loads(study.truth.read_text())
+    assert len({stated["truth_nifti"] for stated in truth["series"]}) == 3
+    for stated, series in zip(truth["series"], study.series, strict=True):
+        labels = SimpleITK.GetArrayFromImage(
+            SimpleITK.ReadImage(str(tmp_path / stated["truth_nifti"]))
+        )
+        index = np.argwhere(labels == LABEL_VALUES["L3"])
+        middle = to_lps(series.volume.affine, index).mean(axis=0)
+        assert middle == pytest.approx(drawn_case().levels[2].centroid_lps_mm, abs=4.0)

@@ -1,0 +1,259 @@
+"""The spinal canal: epidural fat, sac, cord down to the conus, roots of the cauda equina below it.
+
+The canal is a tube along the posterior walls, painted piece by piece; a piece is straight. Places
+along it are counted in millimetres of its own length, so that roots run on from piece to piece.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+
+from models.localiser.classes import Structure
+from training.phantom.anatomy import Spine
+from training.phantom.grid import Canvas, Vector
+from training.phantom.kernels import (
+    Maps,
+    Patch,
+    Texture,
+    grain,
+    jit,
+    put,
+    row_count,
+    row_start,
+    sample_texture,
+)
+from training.phantom.tissues import Tissue
+
+SACRAL_NARROWING: Final = {"S1": 0.92, "S2": 0.66, "S3": 0.5, "S4": 0.36, "S5": 0.25}
+CONUS_TAPER_MM: Final = 22.0
+TAPER_MM: Final = 14.0
+PIECE_MM: Final = 9.0
+OVERLAP_MM: Final = 1.0
+
+_FAT, _LIGAMENT, _CSF = int(Tissue.FAT), int(Tissue.LIGAMENT), int(Tissue.CSF)
+_CORD, _NERVE, _VEIN = int(Tissue.CORD), int(Tissue.NERVE), int(Tissue.SLOW_BLOOD)
+_CANAL = int(Structure.CANAL)
+
+
+@dataclass(frozen=True, slots=True)
+class CanalForm:
+    """What varies from canal to canal.
+
+    Attributes:
+        conus_z: Height of the conus' tip's beginning, LPS mm; `sac_end_z` of the end of the sac.
+        sac_end_z: See above.
+        dorsal: Part of the depth that epidural fat takes behind the sac.
+        cord: Radius of the cord as a part of the canal's.
+        crowding: How densely the roots lie.
+        veins: How much of the anterior epidural plexus is seen, 0..1.
+        strands: Texture of the roots; `plexus` of the veins.
+        plexus: See above.
+    """
+
+    conus_z: float
+    sac_end_z: float
+    dorsal: float
+    cord: float
+    crowding: float
+    veins: float
+    strands: Texture
+    plexus: Texture
+
+
+class _Piece(NamedTuple):
+    """A straight piece of canal in its own frame (left, back, head), mm."""
+
+    half: float
+    radius_top: float
+    radius_bottom: float
+    widen: float
+    start: float
+    top_z: float
+    bottom_z: float
+    dorsal_top: float
+    dorsal_bottom: float
+    ventral: float
+
+
+class _Content(NamedTuple):
+    """`CanalForm` as the painter reads it."""
+
+    conus_z: float
+    sac_end_z: float
+    cord: float
+    crowding: float
+    veins: float
+    strands: Texture
+    plexus: Texture
+
+
+def sample_canal(rng: np.random.Generator, spine: Spine) -> CanalForm:
+    """Draw what lies in the canal of a spine."""
+    conus = spine.bone(spine.conus_level)
+    return CanalForm(
+        conus_z=float(conus.centre[2] + rng.uniform(-0.5, 0.5) * conus.shape.height_rim),
+        sac_end_z=float(spine.bone("S2").centre[2] + rng.uniform(-8, 14)),
+        dorsal=float(rng.uniform(0.05, 0.2)),
+        cord=float(rng.uniform(0.40, 0.47)),
+        crowding=float(rng.uniform(0.75, 1.05)),
+        veins=float(rng.uniform(0.0, 1.0)),
+        strands=sample_texture(rng, float(rng.uniform(1.3, 1.9))),
+        plexus=sample_texture(rng, 3.0),
+    )
+
+
+def canal_line(spine: Spine) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Centre line of the canal, cranial to caudal, two points per bone, and its half-depth there.
+
+    Returns:
+        (n, 3) LPS mm, (n,) mm.
+    """
+    points, radii = [], []
+    for bone in spine.bones:
+        if bone.level.startswith("Co"):
+            continue
+        radius = spine.canal_half_depth * SACRAL_NARROWING.get(bone.level, 1.0)
+        if bone.level.startswith("C"):
+            radius *= 0.85
+        offset = bone.intact.half_depth * 1.03 + radius * 0.98
+        for end in (0.3, -0.3):
+            points.append(
+                bone.centre + bone.axes[1] * offset + bone.axes[2] * end * bone.shape.height_rim
+            )
+            radii.append(radius)
+    # Above C2 the canal runs through the atlas to the foramen magnum.
+    points = [*spine.atlas[::-1], *points]
+    radii = [radii[0], radii[0], *radii]
+    line = np.array(points)
+    # The dura does not follow every corner: it spans the bends and the steps between two bodies.
+    for _ in range(2):
+        line[1:-1] = 0.25 * line[:-2] + 0.5 * line[1:-1] + 0.25 * line[2:]
+    return line, np.array(radii)
+
+
+def paint_canal(canvas: Canvas, spine: Spine, form: CanalForm) -> None:
+    """Paint the canal wherever no bone or disc is.
+
+    Args:
+        canvas: Painted in place; bones and discs are there already.
+        spine: Whose canal.
+        form: What varies.
+    """
+    points, radii = canal_line(spine)
+    content = _Content(
+        form.conus_z,
+        form.sac_end_z,
+        form.cord,
+        form.crowding,
+        form.veins,
+        form.strands,
+        form.plexus,
+    )
+    walked = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    places = np.linspace(0.0, walked[-1], int(walked[-1] / PIECE_MM) + 2)
+    line = CubicSpline(walked, points)(places)
+    # 0 behind the middle of a body, 1 behind a disc: two points per bone.
+    ends = np.arange(len(walked)) % 2 == 1
+    behind_disc = np.interp(places, 0.5 * (walked[:-1] + walked[1:]), ends[:-1].astype(float))
+    radius = np.interp(places, walked, radii)
+    # Fat fills the gap between two laminae; veins lie behind the middle of a body.
+    dorsal = form.dorsal * (0.6 + 1.1 * behind_disc)
+    for n in range(len(places) - 1):
+        length = float(np.linalg.norm(line[n] - line[n + 1]))
+        piece = _Piece(
+            half=0.5 * length + OVERLAP_MM,
+            radius_top=float(radius[n]),
+            radius_bottom=float(radius[n + 1]),
+            widen=float(spine.canal_half_width / spine.canal_half_depth),
+            start=float(0.5 * (places[n] + places[n + 1])),
+            top_z=float(line[n, 2]),
+            bottom_z=float(line[n + 1, 2]),
+            dorsal_top=float(dorsal[n]),
+            dorsal_bottom=float(dorsal[n + 1]),
+            ventral=float(1.0 - behind_disc[n]),
+        )
+        reach = np.array([piece.radius_top * piece.widen + 2.0, piece.radius_top + 2.0, piece.half])
+        axes = _frame(line[n] - line[n + 1])
+        patch = canvas.patch(0.5 * (line[n] + line[n + 1]), axes, reach)
+        if patch is not None:
+            _paint_piece(canvas.maps, patch, piece, content)
+
+
+def _frame(head: Vector) -> Vector:
+    head = head / np.linalg.norm(head)
+    left = np.array([1.0, 0.0, 0.0]) - head * head[0]
+    left /= np.linalg.norm(left)
+    return np.stack([left, np.cross(head, left), head])
+
+
+@jit
+def _paint_piece(maps: Maps, patch: Patch, piece: _Piece, content: _Content) -> None:
+    step = patch.frame[:, 2]
+    for row in range(row_count(patch.box)):
+        k, i, x0, y0, z0 = row_start(patch, row)
+        for j in range(patch.box[4], patch.box[5]):
+            x, y, z = x0 + step[0] * j, y0 + step[1] * j, z0 + step[2] * j
+            if abs(z) > piece.half:
+                continue
+            at = (k, i, j)
+            if maps.structure[at] != 0 and maps.structure[at] != _CANAL:
+                continue
+            t = min(1.0, max(0.0, 0.5 - 0.5 * z / (piece.half - OVERLAP_MM)))
+            radius = piece.radius_top + (piece.radius_bottom - piece.radius_top) * t
+            wide = radius * piece.widen
+            if (x / wide) ** 2 + (y / radius) ** 2 >= 1.0:
+                continue
+            maps.structure[at] = _CANAL
+            height = piece.top_z + (piece.bottom_z - piece.top_z) * t
+            dorsal = piece.dorsal_top + (piece.dorsal_bottom - piece.dorsal_top) * t
+            sac = _sac(x / (0.9 * wide), y / radius, dorsal)
+            _fill(maps, at, piece.ventral, content, (x, y, radius, height, piece.start - z, sac))
+
+
+@jit
+def _sac(across: float, deep: float, dorsal: float) -> float:
+    """Place in the sac's cross-section: 0 its middle to 1 its wall; fat lies behind it."""
+    deep = (deep + dorsal) / (1.0 - dorsal)
+    return np.sqrt(across * across + deep * deep)
+
+
+@jit
+def _fill(
+    maps: Maps,
+    at: tuple[int, int, int],
+    ventral: float,
+    content: _Content,
+    place: tuple[float, float, float, float, float, float],
+) -> None:
+    """What a voxel of the canal holds: `place` is x, y, radius, height, length walked and sac."""
+    x, y, radius, height, along, sac = place
+    left = height - content.sac_end_z
+    if left < TAPER_MM:
+        sac /= np.sqrt(max(left, 0.01) / TAPER_MM)
+    if left <= 0.0 or sac >= 1.05:
+        vein = ventral * content.veins
+        if y < -0.72 * radius and grain(maps.noise, content.plexus, x, y, along) > 1.6 - 1.6 * vein:
+            put(maps, at, _VEIN, 20.0, 0.0)
+        else:
+            put(maps, at, _FAT, 95.0, 0.0)
+        return
+    if sac >= 0.97:
+        put(maps, at, _LIGAMENT, 0.0, 0.0)  # the dura
+        return
+    above = height - content.conus_z
+    cord = min(4.2, content.cord * radius * (1.0 + min(above, 0.0) / CONUS_TAPER_MM))
+    if above > -CONUS_TAPER_MM and (x / 1.3) ** 2 + (y + 0.5) ** 2 < max(cord, 0.0) ** 2:
+        put(maps, at, _CORD, 0.0, 0.0)
+        return
+    # Roots hang behind in a supine patient; higher up they lie close around the conus.
+    if above < 6.0 and y > -0.2 * radius:
+        crowd = content.crowding - 0.9 * min(1.0, max(0.0, y / radius))
+        if grain(maps.noise, content.strands, x, y, 0.1 * along) > crowd:
+            put(maps, at, _NERVE, 0.0, 0.0)
+            return
+    put(maps, at, _CSF, 0.0, 0.0)

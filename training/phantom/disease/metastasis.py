@@ -1,0 +1,271 @@
+"""Infiltrated marrow: metastases with or without a fracture, and diffuse marrow disease."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from training.phantom.disease.fracture import (
+    cleft,
+    fracture_line,
+    fragment,
+    sample_loss,
+    solid_fill,
+)
+from training.phantom.disease.marrow import halo, lognormal, plain, wet_patches
+from training.phantom.disease.model import Disease, Edema, Lesion
+from training.phantom.disease.parts import (
+    PATCHES,
+    WHOLE_BODY,
+    Arch,
+    Ball,
+    Blob,
+    Change,
+    Fill,
+    Mass,
+)
+from training.phantom.disease.signs import ENCASING, RATES, drawn, endplate_sign
+from training.phantom.kernels import sample_texture
+from training.phantom.tissues import Tissue
+
+KIND_SHARES: Final = {"lytic": 0.66, "blastic": 0.14, "mixed": 0.20}
+
+UNFRACTURED_SCALE: Final = 0.4
+"""Signs of spread outside the body are rarer while it stands."""
+
+
+def sample_metastasis(
+    rng: np.random.Generator, kind: str | None = None, *, fractured: bool | None = None
+) -> Disease:
+    """A metastasis, six in ten with a pathological fracture.
+
+    Args:
+        rng: Source.
+        kind: "lytic", "blastic" or "mixed"; sampled by default.
+        fractured: Sampled by default.
+    """
+    fractured = bool(rng.random() < 0.6) if fractured is None else fractured
+    kind = kind or str(rng.choice(list(KIND_SHARES), p=list(KIND_SHARES.values())))
+    complete = bool(rng.random() < (RATES["B6"].pathological if fractured else 0.25))
+    extent = float(rng.uniform(0.92, 1.0) if complete else rng.uniform(0.12, 0.65))
+    # What fat is left in the lesion, of the neighbours' (Schmeel 2018: 9 +- 9 %).
+    fat_ratio = float(np.clip(rng.normal(0.10, 0.12), 0.02, 0.5))
+    signs = _sample_signs(rng, fractured=fractured)
+    if complete:
+        signs.add("B6")
+        signs.discard("G2")
+    else:
+        signs.add("G2")
+    if fat_ratio < 0.3:
+        signs |= {"B10", "B11"}
+    if extent > 0.5:
+        signs.add("B12")
+    lesion = Lesion(kind, extent, "B7" in signs)
+    disease = Disease(etiology="pathological", lesion=lesion, signs=frozenset(signs))
+    if fractured:
+        disease = _fractured(rng, disease)
+    changes, blobs = lesion_parts(rng, lesion, fat_ratio)
+    if disease.edema is not None:
+        changes = (*_reactive(rng, disease.edema), *changes)
+    return _with_spread(rng, replace(disease, changes=changes, blobs=blobs))
+
+
+def _sample_signs(rng: np.random.Generator, *, fractured: bool) -> set[str]:
+    scale = 1.0 if fractured else UNFRACTURED_SCALE
+    signs = {c for c in ("B2", "B3", "B5") if drawn(rng, c, pathological=True, scale=scale)}
+    signs.add("B7" if drawn(rng, "B7", pathological=True) else "G8")
+    if "B3" in signs and rng.random() < ENCASING:
+        signs.add("B4")
+    if drawn(rng, "B1", pathological=True, scale=scale):
+        signs.add("B1")
+    if not fractured:
+        return signs
+    signs |= {c for c in ("G1", "G3", "G4", "G5") if drawn(rng, c, pathological=True)}
+    return signs | endplate_sign(rng, pathological=True)
+
+
+def _fractured(rng: np.random.Generator, disease: Disease) -> Disease:
+    shape = str(rng.choice(("wedge", "biconcave", "crush"), p=(0.40, 0.28, 0.32)))
+    edema = None
+    if disease.lesion is not None and disease.lesion.extent < 0.8:
+        intensity = float(np.clip(lognormal(rng, 0.26, 0.4), 0.19, 0.8))
+        edema = Edema("diffuse", 0.9, intensity, float(rng.uniform(0.5, 0.9)))
+    superior = bool(rng.random() < 0.75)
+    sheets = []
+    if "G1" in disease.signs:
+        sheets.append(fracture_line(rng, superior=superior))
+    if disease.signs & {"G4", "G5"}:
+        sheets += cleft(rng, superior=superior, gas="G5" in disease.signs)
+    return replace(
+        disease,
+        stage=str(rng.choice(("acute", "subacute"), p=(0.75, 0.25))),
+        fracture=shape,
+        endplate="superior" if superior else "inferior",
+        loss=sample_loss(rng, "subacute"),
+        edema=edema,
+        sheets=tuple(sheets),
+        fragments=(fragment(rng, edema),) if "G3" in disease.signs else (),
+    )
+
+
+def _reactive(rng: np.random.Generator, edema: Edema) -> tuple[Change, ...]:
+    """Edema of the fracture in the marrow that the lesion has spared."""
+    return (wet_patches(rng, edema.extent, 255.0 * edema.intensity, edema.fat_ratio),)
+
+
+def lesion_parts(
+    rng: np.random.Generator, lesion: Lesion, fat_ratio: float
+) -> tuple[tuple[Change, ...], tuple[Blob, ...]]:
+    """The replaced marrow of a lesion, and the halo around it."""
+    fill = lesion_fill(rng, lesion.kind, fat_ratio)
+    if lesion.extent > 0.9:
+        return (), (Blob((WHOLE_BODY,), fill._replace(rough_mm=0.0)),)
+    balls = lesion_balls(rng, lesion.extent)
+    blob = Blob(balls, fill)
+    if not lesion.ill_defined:
+        return (), (blob._replace(fill=fill._replace(rough_mm=1.3)),)
+    water = float(rng.uniform(45.0, 120.0))
+    reach = float(rng.uniform(5.0, 12.0))
+    ratio = float(rng.uniform(0.4, 0.8))
+    edges = tuple(halo(rng, ball, reach, water, ratio) for ball in balls[:2])
+    return edges, (blob,)
+
+
+def lesion_balls(rng: np.random.Generator, extent: float) -> tuple[Ball, ...]:
+    """One to three foci that fill about `extent` of a body; they begin at the back more often."""
+    count = int(rng.integers(1, 4)) if extent < 0.4 else 1
+    # A usual body has 24 ml; a ball near its wall loses a part outside of it.
+    volume = 26000.0 * extent * (1.0 + 0.7 * extent) / count
+    balls = []
+    for _ in range(count):
+        stretch = rng.uniform(0.8, 1.25, 3)
+        radius = (volume / 4.19 / float(np.prod(stretch))) ** (1 / 3)
+        wide = radius * stretch
+        place = rng.uniform((-0.6, -0.5, -0.5), (0.6, 0.8, 0.5))
+        balls.append(Ball(*(float(v) for v in (*place, *wide))))
+    return tuple(balls)
+
+
+def lesion_fill(rng: np.random.Generator, kind: str, fat_ratio: float) -> Fill:
+    """Lytic, blastic or mixed tumour."""
+    lytic = solid_fill(rng, Tissue.METASTASIS_LYTIC)._replace(
+        other=int(Tissue.METASTASIS_BLASTIC),
+        fat=50.0 * fat_ratio,
+        fat_spread=3.0,
+        water=185.0,
+        water_spread=40.0,
+        rough_mm=float(rng.uniform(1.2, 2.4)),
+    )
+    if kind == "lytic":
+        return lytic
+    return lytic._replace(split=0.3 if kind == "mixed" else -1.1)
+
+
+def _with_spread(rng: np.random.Generator, disease: Disease) -> Disease:
+    """Pedicle, epidural and paraspinal disease, where the signs say so."""
+    masses: list[Mass] = []
+    if "B3" in disease.signs:
+        masses.append(epidural_mass(rng, encasing="B4" in disease.signs))
+    if "B5" in disease.signs:
+        masses.append(paraspinal_mass(rng, Tissue.SOFT_MASS))
+    arches = (_eaten_pedicle(rng, disease.lesion),) if "B2" in disease.signs else ()
+    return replace(disease, masses=tuple(masses), arches=arches)
+
+
+def _eaten_pedicle(rng: np.random.Generator, lesion: Lesion | None) -> Arch:
+    blastic = lesion is not None and lesion.kind == "blastic"
+    tissue = Tissue.METASTASIS_BLASTIC if blastic else Tissue.METASTASIS_LYTIC
+    return Arch(
+        side=int(rng.choice((-1, 0, 1), p=(0.36, 0.28, 0.36))),
+        behind=float(rng.uniform(6.0, 28.0)),
+        low=0.2,
+        tall=float(rng.uniform(9.0, 16.0)),
+        front=-8.0,
+        tissue=int(tissue),
+        water=180.0,
+        fat_ratio=0.08,
+        rough=sample_texture(rng, 8.0),
+    )
+
+
+def epidural_mass(rng: np.random.Generator, *, encasing: bool) -> Mass:
+    """Tumour behind the posterior wall: two lobes, and more around the sac if encasing."""
+    thick = float(rng.uniform(2.5, 6.5))
+    tall = float(rng.uniform(7.0, 16.0))
+    lean = float(rng.normal(0.0, 0.08))
+    side = [
+        Ball(lean + s * 0.24, 1.0, 0.0, float(rng.uniform(5.5, 9.0)), thick, tall)
+        for s in (-1.0, 1.0)
+    ]
+    if encasing:
+        side += [
+            Ball(s * 0.52, 1.45, 0.0, float(rng.uniform(3.0, 5.0)), 9.0, 0.8 * tall)
+            for s in (-1.0, 1.0)
+        ]
+    return Mass(tuple(side), 1, int(Tissue.SOFT_MASS), 2.0, 0.5, sample_texture(rng, 6.0))
+
+
+def paraspinal_mass(rng: np.random.Generator, tissue: Tissue) -> Mass:
+    """A lobulated mass beside or before the body."""
+    side = float(rng.choice((-1.0, 1.0)))
+    at = np.array([side * rng.uniform(0.5, 1.1), -rng.uniform(0.3, 1.0), rng.normal(0.0, 0.3)])
+    at *= max(1.0, 1.15 / float(np.hypot(at[0], at[1])))
+    size = float(rng.uniform(6.0, 14.0))
+    balls = []
+    for _ in range(3):
+        shift = rng.normal(0.0, (0.18, 0.18, 0.35))
+        wide = size * rng.uniform(0.6, 1.0, 3)
+        balls.append(Ball(*(float(v) for v in (*(at + shift), *wide))))
+    return Mass(tuple(balls), 0, int(tissue), 2.0, 0.9, sample_texture(rng, 6.0))
+
+
+class MarrowPattern(NamedTuple):
+    """Diffuse marrow disease of a whole spine: pattern, fat left of what was, free water 0..255."""
+
+    pattern: str
+    fat_ratio: float
+    water: float
+
+
+def sample_marrow_pattern(rng: np.random.Generator) -> MarrowPattern:
+    """Myeloma, lymphoma or leukaemia: even, "salt and pepper", or focal on a changed ground."""
+    pattern = str(rng.choice(("even", "salt_and_pepper", "focal"), p=(0.4, 0.35, 0.25)))
+    water = float(np.clip(lognormal(rng, 70.0, 0.4), 44.0, 190.0))
+    return MarrowPattern(pattern, float(rng.uniform(0.08, 0.4)), water)
+
+
+def sample_marrow_disease(rng: np.random.Generator, spine: MarrowPattern) -> Disease:
+    """One level of a spine with diffuse marrow disease; one in eight is fractured."""
+    pattern, ratio, water = spine
+    ratio = float(np.clip(ratio * rng.normal(1.0, 0.1), 0.04, 0.5))
+    extent = {"even": 1.0, "salt_and_pepper": 0.5, "focal": 0.3}[pattern]
+    signs = {"B7", "B12"}
+    if pattern == "even":
+        signs |= {"B6"} | ({"B10", "B11"} if ratio < 0.3 else set())
+    lesion = Lesion("diffuse", extent, ill_defined=True)
+    disease = Disease(etiology="pathological", lesion=lesion, signs=frozenset(signs))
+    if rng.random() < 0.12:
+        disease = replace(_fractured(rng, disease), edema=None)
+    changes, blobs = _marrow_parts(rng, pattern, ratio, water)
+    return replace(disease, changes=changes, blobs=blobs)
+
+
+def _marrow_parts(
+    rng: np.random.Generator, pattern: str, ratio: float, water: float
+) -> tuple[tuple[Change, ...], tuple[Blob, ...]]:
+    even = plain(rng, PATCHES)._replace(water=water, fat_ratio=ratio, grain=0.15)
+    if pattern == "even":
+        return (even,), ()
+    nodules = lesion_fill(rng, "lytic", 0.5 * ratio)._replace(rough_mm=0.0, fat_spread=2.0)
+    if pattern == "salt_and_pepper":
+        fine = sample_texture(rng, float(rng.uniform(2.6, 4.2)))
+        speckle = nodules._replace(sparse=float(rng.uniform(0.1, 0.7)), fine=fine)
+        return (), (Blob((WHOLE_BODY,), speckle),)
+    ground = even._replace(water=0.4 * water, fat_ratio=0.5 + 0.5 * ratio)
+    balls = tuple(
+        Ball(*(float(v) for v in (*rng.uniform(-0.8, 0.8, 3), *rng.uniform(2.0, 5.5, 3))))
+        for _ in range(int(rng.integers(2, 7)))
+    )
+    return (ground,), (Blob(balls, nodules),)

@@ -1,0 +1,120 @@
+"""Images straight from a scene: planned, painted under their own slices, acquired, and labelled.
+
+Nothing is kept on disk: a training loader draws as many as it wants from a recipe.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.volume import Role, Volume
+from training.phantom.acquisition import acquire, with_spacing
+from training.phantom.conditions import Conditions, draw_conditions
+from training.phantom.contrast import random_contrast
+from training.phantom.grid import FineGrid, fine_grid
+from training.phantom.mix import TRAIN, AcquisitionMix
+from training.phantom.physics import SignalTable
+from training.phantom.placement import StackTarget, place_slices
+from training.phantom.protocols import Protocol, sample_protocol, sample_role
+from training.phantom.sampling import SliceGeometry
+from training.phantom.scene import Scene, paint
+from training.phantom.tissues import TissueGrid
+from training.phantom.truth import truth_on
+
+SERIES_SETS: Final = (
+    ((Role.STIR, Role.T1, Role.T2), 0.24),
+    ((Role.STIR, Role.T1), 0.22),
+    ((Role.STIR, Role.T2), 0.05),
+    ((Role.T2_FS, Role.T1), 0.15),
+    ((Role.T2_FS, Role.T1, Role.T2), 0.06),
+    ((Role.DIXON_WATER, Role.DIXON_FAT, Role.T1), 0.18),
+    ((Role.DIXON_WATER,), 0.10),
+)
+"""Series acquired for a study and how often. Dixon fat comes with the water image."""
+
+EXTENT_MM: Final = (110.0, 340.0, 260.0)
+"""Largest stack that is planned on a scene: across, along and through the back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One image with everything it came from.
+
+    Attributes:
+        volume: As acquired.
+        structure: (slice, row, column) uint8 `Structure` truth on its grid; `body` the indices.
+        body: See above.
+        protocol: It was acquired with.
+        tissue: What was painted under its slices.
+    """
+
+    volume: Volume
+    structure: NDArray[np.uint8]
+    body: NDArray[np.uint8]
+    protocol: Protocol
+    tissue: TissueGrid
+
+
+def draw_roles(rng: np.random.Generator) -> tuple[Role, ...]:
+    """The series of one study."""
+    weights = np.array([weight for _, weight in SERIES_SETS])
+    return SERIES_SETS[rng.choice(len(weights), p=weights / weights.sum())][0]
+
+
+def target_of(scene: Scene, extent_mm: tuple[float, float, float] = EXTENT_MM) -> StackTarget:
+    """What a stack over the scene's region is planned on."""
+    axes = scene.aim.axes
+    return StackTarget(scene.aim.middle, np.stack([axes[0], -axes[2], axes[1]]), extent_mm)
+
+
+def grid_under(slices: SliceGeometry) -> FineGrid:
+    """The fine grid to paint for a stack of slices."""
+    return fine_grid(slices.affine, slices.shape, slices.thickness_mm)
+
+
+def draw_image(
+    scene: Scene,
+    rng: np.random.Generator,
+    *,
+    role: Role | None = None,
+    in_plane_mm: float | None = None,
+    slice_mm: float | None = None,
+    mix: AcquisitionMix = TRAIN,
+) -> Drawn:
+    """One random image of a scene.
+
+    Args:
+        scene: The patient.
+        rng: Protocol, planning, faults and noise.
+        role: What to acquire; drawn by default, and then a share of the images gets a contrast no
+            scanner makes and the role "other".
+        in_plane_mm: Pitch of rows and columns; the protocol's own when None.
+        slice_mm: Slice pitch (thickness and gap); the protocol's own when None.
+        mix: What scanners, protocols and faults are drawn from.
+    """
+    protocol = sample_protocol(role or sample_role(rng), rng, mix=mix)
+    protocol = with_spacing(protocol, in_plane_mm, slice_mm)
+    table: SignalTable | None = None
+    if role is None and rng.random() < mix.random_contrast_share:
+        table = random_contrast(rng)
+        protocol = replace(protocol, role=Role.OTHER)
+    conditions = draw_conditions(protocol, rng, mix=mix)
+    slices = place_slices(target_of(scene), protocol, rng)
+    return _drawn(scene, protocol, slices, rng, (conditions, table))
+
+
+def _drawn(
+    scene: Scene,
+    protocol: Protocol,
+    slices: SliceGeometry,
+    rng: np.random.Generator,
+    how: tuple[Conditions, SignalTable | None],
+) -> Drawn:
+    tissue = paint(scene, grid_under(slices)).finish()
+    volume = acquire(tissue, protocol, rng, slices=slices, conditions=how[0], table=how[1])
+    structure, body = truth_on(tissue, volume)
+    return Drawn(volume, structure, body, protocol, tissue)

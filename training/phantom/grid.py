@@ -1,0 +1,117 @@
+"""The fine grid that is painted, and the boxes of it that a solid can reach.
+
+A grid follows the slices of the scan it is painted for: any geometry can be cut from one scene.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.geometry import Affine, to_index
+from training.phantom.kernels import Maps, Patch, noise_lattice
+from training.phantom.tissues import TissueGrid
+
+Vector = NDArray[np.float64]
+
+FINE_IN_PLANE_MM: Final = 0.8
+FINE_PER_SLICE: Final = 3
+MARGIN_MM: Final = 4.0
+"""Painted beyond the first and last voxel, for point spread, motion and chemical shift."""
+
+
+@dataclass(frozen=True, slots=True)
+class FineGrid:
+    """Where the fine voxels lie: shape (slice, row, column) in sagittal order, index to LPS mm."""
+
+    shape: tuple[int, int, int]
+    affine: Affine
+
+    @property
+    def pitch_mm(self) -> Vector:
+        """(3,) distance of neighbouring voxels along slices, rows and columns."""
+        return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
+
+
+def fine_grid(
+    affine: Affine,
+    shape: tuple[int, int, int],
+    thickness_mm: float,
+    *,
+    in_plane_mm: float = FINE_IN_PLANE_MM,
+    per_slice: int = FINE_PER_SLICE,
+) -> FineGrid:
+    """The fine grid under a stack of slices, a margin around it included.
+
+    Args:
+        affine: Acquired index to LPS mm; the fine grid takes its axes.
+        shape: Acquired (slices, rows, columns).
+        thickness_mm: Of a slice; the outermost slices are covered whole.
+        in_plane_mm: Pitch of fine rows and columns.
+        per_slice: Fine slices per acquired slice pitch.
+    """
+    pitch = np.linalg.norm(affine[:3, :3], axis=0)
+    fine = np.array([pitch[0] / per_slice, in_plane_mm, in_plane_mm])
+    margin = np.array([0.75 * thickness_mm, MARGIN_MM, MARGIN_MM])
+    extent = (np.array(shape) - 1) * pitch + 2 * margin
+    count = np.ceil(extent / fine).astype(int) + 1
+    axes = affine[:3, :3] / pitch
+    placed = np.eye(4)
+    placed[:3, :3] = axes * fine
+    middle = affine[:3, 3] + affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    placed[:3, 3] = middle - placed[:3, :3] @ ((count - 1) / 2)
+    return FineGrid((int(count[0]), int(count[1]), int(count[2])), placed)
+
+
+@dataclass(frozen=True, slots=True)
+class Canvas:
+    """Maps being painted and where they lie."""
+
+    grid: FineGrid
+    maps: Maps
+
+    @classmethod
+    def blank(cls, grid: FineGrid) -> Canvas:
+        """Air everywhere."""
+        tissue, fat, water, structure, body = (
+            np.zeros(grid.shape, dtype=np.uint8) for _ in range(5)
+        )
+        return cls(grid, Maps(tissue, fat, water, structure, body, noise_lattice()))
+
+    def patch(self, centre: Vector, axes: Vector, reach_mm: float | Vector) -> Patch | None:
+        """The voxels near a solid, or None when it lies outside the grid.
+
+        Args:
+            centre: (3,) LPS mm: origin of the solid's frame.
+            axes: (3, 3) rows: left, back, head of the solid.
+            reach_mm: Half-extent along each own axis, (3,) or one number.
+        """
+        half = np.broadcast_to(np.asarray(reach_mm, dtype=np.float64), (3,))
+        signs = np.array([[a, b, c] for a in (-1, 1) for b in (-1, 1) for c in (-1, 1)])
+        index = to_index(self.grid.affine, centre + (signs * half) @ axes)
+        first = np.maximum(np.floor(index.min(axis=0)).astype(np.int64), 0)
+        last = np.minimum(np.ceil(index.max(axis=0)).astype(np.int64) + 1, self.grid.shape)
+        if np.any(first >= last):
+            return None
+        return Patch(np.stack([first, last], axis=1).ravel(), self._into(centre, axes))
+
+    def everywhere(self) -> Patch:
+        """All voxels, in patient coordinates (LPS mm)."""
+        box = np.array([[0, n] for n in self.grid.shape], dtype=np.int64).ravel()
+        return Patch(box, self._into(np.zeros(3), np.eye(3)))
+
+    def _into(self, centre: Vector, axes: Vector) -> Vector:
+        into = np.empty((3, 4))
+        into[:, :3] = axes @ self.grid.affine[:3, :3]
+        into[:, 3] = axes @ (self.grid.affine[:3, 3] - centre)
+        return into
+
+    def finish(self) -> TissueGrid:
+        """The maps as an immutable grid."""
+        maps = self.maps
+        return TissueGrid(
+            maps.tissue, maps.fat, maps.water, maps.structure, maps.body, self.grid.affine
+        )

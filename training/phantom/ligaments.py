@@ -1,0 +1,158 @@
+"""Ligaments between two vertebrae: longitudinal, yellow, inter- and supraspinous."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from training.phantom.anatomy import Bone
+from training.phantom.arch import Arch, lamina_edge, spinous_axis
+from training.phantom.grid import Canvas, Vector
+from training.phantom.kernels import Texture, sample_texture
+from training.phantom.solids import (
+    NO_PARTS,
+    Part,
+    SolidLook,
+    near_grid,
+    paint_solid,
+    solid_patch,
+    table_of,
+)
+from training.phantom.tissues import Tissue
+
+FLAVUM_HALF_WIDTH_MM: Final = 5.0
+LIGAMENTS_REACH_MM: Final = (25.0, 85.0, 60.0)
+
+
+class Ligaments(NamedTuple):
+    """Ligaments of a whole spine, mm.
+
+    Attributes:
+        front, back: Half-thickness of the anterior and posterior longitudinal ligaments.
+        flavum: Half-thickness of the yellow ligament; thick in degeneration.
+        supra: Half-thickness of the supraspinous ligament.
+        streaks: Fat percent of the interspinous ligament.
+        texture: Of its streaks.
+    """
+
+    front: float
+    back: float
+    flavum: float
+    supra: float
+    streaks: float
+    texture: Texture
+
+
+def sample_ligaments(rng: np.random.Generator, age_years: float) -> Ligaments:
+    """Draw the ligaments of a spine; the yellow ligament thickens with age."""
+    old = float(np.clip((age_years - 40) / 40, 0, 1))
+    return Ligaments(
+        front=float(rng.uniform(0.6, 1.0)),
+        back=float(rng.uniform(0.5, 0.8)),
+        flavum=float(np.clip(rng.normal(1.5 + 0.6 * old, 0.3), 0.9, 3.0)),
+        supra=float(rng.uniform(1.0, 2.0)),
+        streaks=float(np.clip(rng.normal(30 + 20 * old, 12), 5, 80)),
+        texture=sample_texture(rng, 3.0),
+    )
+
+
+def paint_ligaments(
+    canvas: Canvas,
+    bones: tuple[Bone, Bone],
+    canal: tuple[float, float],
+    arches: tuple[Arch, Arch | None],
+    ligaments: Ligaments,
+) -> None:
+    """Paint the ligaments from one vertebra to the next, wherever nothing is labelled.
+
+    Args:
+        canvas: Painted in place; both arches are there already.
+        bones: The upper and the lower bone.
+        canal: Half-depth and half-width of the canal, mm.
+        arches: Of both bones; None for S1.
+        ligaments: As sampled.
+    """
+    upper, lower = bones
+    if not near_grid(canvas, upper, LIGAMENTS_REACH_MM):
+        return
+    look = SolidLook(int(Tissue.LIGAMENT), int(Tissue.LIGAMENT), 0.0, 0.0, ligaments.texture, 0)
+    # Bands that lie far apart are painted one by one: each has its own small box.
+    for sign in (-1.0, 1.0):
+        _paint(canvas, upper, _longitudinal(upper, lower, ligaments, sign), look)
+    if arches[1] is not None:
+        _paint(canvas, upper, _posterior(bones, canal, (arches[0], arches[1]), ligaments), look)
+        loose = look._replace(
+            shell=int(Tissue.MUSCLE), core=int(Tissue.MUSCLE), fat=ligaments.streaks, spread=22.0
+        )
+        _paint(canvas, upper, [_interspinous(bones, canal, (arches[0], arches[1]))], loose)
+
+
+def _paint(canvas: Canvas, bone: Bone, parts: list[Part], look: SolidLook) -> None:
+    found = solid_patch(canvas, bone.centre, bone.axes, table_of(parts))
+    if found is not None:
+        paint_solid(canvas.maps, *found, NO_PARTS, look)
+
+
+def _in_upper(upper: Bone, lower: Bone, point: Vector) -> tuple[float, float, float]:
+    """A point of the lower bone's frame in the upper one's."""
+    x, y, z = upper.axes @ (lower.centre + point @ lower.axes - upper.centre)
+    return float(x), float(y), float(z)
+
+
+def _longitudinal(upper: Bone, lower: Bone, ligaments: Ligaments, sign: float) -> list[Part]:
+    """The anterior (-1) or posterior (1) band from the middle of one body to that of the next."""
+    thick, wide = (ligaments.front, 0.5) if sign < 0 else (ligaments.back, 0.3)
+    above, below = upper.shape, lower.shape
+    tall = 0.5 * (above.height_anterior if sign < 0 else above.height_posterior)
+    lift = 0.5 * (below.height_anterior if sign < 0 else below.height_posterior)
+    over = sign * (above.half_depth_bottom + thick + 0.3) - 0.5 * above.shear
+    under = sign * (below.half_depth_top + thick + 0.3) + 0.5 * below.shear
+    path = [
+        (0.0, sign * (above.half_depth + thick), 0.0),
+        (0.0, over, 1.5 - tall),
+        _in_upper(upper, lower, np.array([0.0, under, lift - 1.5])),
+        _in_upper(upper, lower, np.array([0.0, sign * (below.half_depth + thick), 0.0])),
+    ]
+    radii = (wide * above.half_width, thick, 1.5)
+    return [Part(a, b, radii) for a, b in pairwise(path)]
+
+
+def _posterior(
+    bones: tuple[Bone, Bone],
+    canal: tuple[float, float],
+    arches: tuple[Arch, Arch],
+    ligaments: Ligaments,
+) -> list[Part]:
+    upper, lower = bones
+    parts = []
+    for side in (1.0, -1.0):
+        start = np.array(lamina_edge(upper, canal, arches[0], side, top=False))
+        end = _in_upper(
+            upper, lower, np.array(lamina_edge(lower, canal, arches[1], side, top=True))
+        )
+        radii = (FLAVUM_HALF_WIDTH_MM, ligaments.flavum, 2.0)
+        parts.append(Part((float(start[0]), float(start[1]), float(start[2])), end, radii))
+    _, tip = spinous_axis(upper, canal, arches[0])
+    _, next_tip = spinous_axis(lower, canal, arches[1])
+    down = _in_upper(upper, lower, np.array(next_tip))
+    thick = ligaments.supra
+    behind = (tip[0], tip[1] + 3.0, tip[2])
+    parts.append(Part(behind, (down[0], down[1] + 3.0, down[2]), (2.5, thick, 2.0)))
+    return parts
+
+
+def _interspinous(
+    bones: tuple[Bone, Bone], canal: tuple[float, float], arches: tuple[Arch, Arch]
+) -> Part:
+    """A thin plate between two spinous processes."""
+    upper, lower = bones
+    base, tip = spinous_axis(upper, canal, arches[0])
+    other, far = spinous_axis(lower, canal, arches[1])
+    a = np.array(_in_upper(upper, lower, np.array(other)))
+    b = np.array(_in_upper(upper, lower, np.array(far)))
+    start, end = 0.5 * (np.array(base) + a), 0.5 * (np.array(tip) + b)
+    tall = 0.5 * abs(float((np.array(base) - a)[2])) + 1.0
+    s, e = [(float(v[0]), float(v[1]), float(v[2])) for v in (start, end)]
+    return Part(s, e, (2.2, 3.0, tall))

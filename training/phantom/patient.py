@@ -1,0 +1,147 @@
+"""A synthetic patient painted on one grid, with the truth of every level as it lies there.
+
+case = sample_case(seed, SceneRequest(region="lumbar"))          # on a grid of its own
+case = paint_case(sample_scene(seed), fine_grid(affine, shape, thickness_mm))  # on any slices
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.phantom.anatomy import BodyShape
+from training.phantom.grid import FineGrid
+from training.phantom.kernels import jit
+from training.phantom.scene import Aim, Scene, SceneRequest, paint, sample_scene
+from training.phantom.tissues import (
+    EDEMA_FREE_WATER,
+    LevelTruth,
+    SpineCase,
+    Tissue,
+    TissueGrid,
+)
+
+FIELD_MM: Final = (280.0, 220.0)
+SLICE_MM: Final = 1.4
+IN_PLANE_MM: Final = 0.8
+SLICES: Final = 48
+
+_MARROW, _LYTIC = int(Tissue.MARROW), int(Tissue.METASTASIS_LYTIC)
+
+
+def sample_case(
+    seed: int,
+    request: SceneRequest | None = None,
+    *,
+    field_mm: tuple[float, float] = FIELD_MM,
+    slices: int = SLICES,
+    in_plane_mm: float = IN_PLANE_MM,
+) -> SpineCase:
+    """Draw a patient and paint it on a fine grid around its region.
+
+    Args:
+        seed: The same seed and request give the same case, bit for bit.
+        request: What is fixed in advance.
+        field_mm: (rows, columns) extent of the grid.
+        slices: Fine slices, `SLICE_MM` apart.
+        in_plane_mm: Pitch of fine rows and columns.
+    """
+    scene = sample_scene(seed, request)
+    shape = (slices, int(field_mm[0] / in_plane_mm), int(field_mm[1] / in_plane_mm))
+    return paint_case(scene, grid_around(scene.aim, shape, (SLICE_MM, in_plane_mm, in_plane_mm)))
+
+
+def grid_around(
+    aim: Aim, shape: tuple[int, int, int], pitch_mm: tuple[float, float, float]
+) -> FineGrid:
+    """A grid of a shape and pitch whose middle and axes are those of an aim."""
+    affine = np.eye(4)
+    affine[:3, 0] = aim.axes[0] * pitch_mm[0]
+    affine[:3, 1] = -aim.axes[2] * pitch_mm[1]
+    affine[:3, 2] = aim.axes[1] * pitch_mm[2]
+    affine[:3, 3] = aim.middle - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    return FineGrid(shape, affine)
+
+
+def paint_case(scene: Scene, grid: FineGrid) -> SpineCase:
+    """Paint a patient on a grid and read off what is visible there of every level."""
+    tissue = paint(scene, grid).finish()
+    subject = scene.spine.subject
+    return SpineCase(
+        grid=tissue,
+        levels=level_truths(scene, tissue),
+        seed=scene.seed,
+        sex=subject.sex,
+        age_years=subject.age_years,
+        numbering=subject.numbering,
+    )
+
+
+def level_truths(scene: Scene, tissue: TissueGrid) -> tuple[LevelTruth, ...]:
+    """The truth of every presacral level and S1, cranial to caudal.
+
+    Args:
+        scene: The patient.
+        tissue: It painted somewhere: visibility and the edematous fraction are counted on it.
+    """
+    counts, wet, edge = _counts(tissue.body, tissue.tissue, tissue.free_water, EDEMA_FREE_WATER)
+    truths = []
+    for level, index in scene.numbers.items():
+        bone = scene.spine.bone(level)
+        disease = scene.disease(level)
+        after, before = _heights(bone.shape), _heights(bone.intact)
+        visible = "outside" if counts[index] == 0 else "complete"
+        if visible == "complete" and edge[index]:
+            visible = "partial"
+        loss = max(100 * (1 - a / b) for a, b in zip(after, before, strict=True))
+        truths.append(
+            LevelTruth(
+                index=index,
+                level=level,
+                visible=visible,
+                centroid_lps_mm=bone.centre,
+                axes_lps=bone.axes,
+                heights_mm=after,
+                intact_heights_mm=before,
+                depth_mm=2 * bone.shape.half_depth,
+                width_mm=2 * bone.shape.half_width,
+                fracture=disease.fracture,
+                stage=disease.stage,
+                height_loss_percent=max(0.0, loss),
+                edema_fraction=float(wet[index] / max(1, counts[index])),
+                etiology=disease.etiology,
+                signs=dict.fromkeys(sorted(disease.signs), True),
+                mimics=disease.public_mimics,
+            )
+        )
+    return tuple(truths)
+
+
+def _heights(shape: BodyShape) -> tuple[float, float, float]:
+    return shape.height_anterior, shape.height_middle, shape.height_posterior
+
+
+@jit
+def _counts(
+    body: NDArray[np.uint8], tissue: NDArray[np.uint8], water: NDArray[np.uint8], least: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Per body index: its voxels, its edematous voxels, and whether it touches the grid's edge."""
+    counts, wet = np.zeros(256, np.int64), np.zeros(256, np.int64)
+    edge = np.zeros(256, np.bool_)
+    slices, rows, columns = body.shape
+    for k in range(slices):
+        for i in range(rows):
+            outer = k in (0, slices - 1) or i in (0, rows - 1)
+            for j in range(columns):
+                index = body[k, i, j]
+                if index == 0:
+                    continue
+                counts[index] += 1
+                if outer or j in (0, columns - 1):
+                    edge[index] = True
+                kind = tissue[k, i, j]
+                if water[k, i, j] >= least and kind in (_MARROW, _LYTIC):
+                    wet[index] += 1
+    return counts, wet, edge

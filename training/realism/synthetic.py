@@ -1,0 +1,172 @@
+"""The one door to the phantom: patients, their images and their bodies, as the tables need them.
+
+Everything in this package that looks at a synthetic spine comes through here. When the phantom's
+entry points change, `_patient`, `_scan` and `five_contrasts` follow, and the gallery's table of
+requests; nothing else does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.volume import Role, Volume
+from training.phantom.acquisition import LabelledVolume, acquire
+from training.phantom.conditions import draw_conditions
+from training.phantom.draw import Drawn, draw_image, grid_under, target_of
+from training.phantom.mix import TRAIN
+from training.phantom.patient import grid_around, level_truths
+from training.phantom.physics import DixonPart
+from training.phantom.placement import place_slices
+from training.phantom.protocols import Protocol, dixon_part, sample_protocol, sample_site
+from training.phantom.scene import Scene, SceneRequest, paint, sample_scene
+from training.phantom.tissues import EDEMA_FREE_WATER, Tissue
+from training.phantom.truth import fraction_on
+from training.realism.specimens import Specimen, whole_bodies
+
+LIKE_THE_REAL: Final = replace(TRAIN, gradient_echo_dixon_share=1.0)
+"""The real water images at hand are gradient echoes, so that is what they are compared with."""
+
+BODIES_MM: Final = (80, 300, 220)
+"""Extent of the grid that body sizes are measured on: slices, rows, columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How the synthetic patients are drawn and scanned.
+
+    Attributes:
+        region: Field of view asked from the phantom.
+        healthy: No disease at all.
+        in_plane_mm, slice_mm: Voxel pitch; the protocol's own when None.
+    """
+
+    region: str = "lumbar"
+    healthy: bool = True
+    in_plane_mm: float | None = None
+    slice_mm: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SyntheticPatient:
+    """One patient: the images asked for, and the bodies on a fine grid of their own.
+
+    Attributes:
+        name: Of the patient, from the seed.
+        images: By role.
+        labelled: The same with structure labels.
+        bodies: (slice, row, column) uint8 body indices on a 1 mm cube grid.
+        levels: Body index to level name.
+    """
+
+    name: str
+    images: Mapping[Role, Specimen]
+    labelled: Mapping[Role, LabelledVolume]
+    bodies: NDArray[np.uint8]
+    levels: Mapping[int, str]
+
+
+def synthetic_volumes(
+    role: Role, seeds: Iterable[int], setting: Setting | None = None
+) -> Iterator[LabelledVolume]:
+    """One labelled volume of a role per seed.
+
+    Args:
+        role: What to acquire.
+        seeds: One patient each; the same seed and setting give the same volume.
+        setting: How; healthy lumbar spines at the protocol's own voxels by default.
+    """
+    for patient in synthetic_patients((role,), seeds, setting):
+        yield patient.labelled[role]
+
+
+def synthetic_patients(
+    roles: tuple[Role, ...],
+    seeds: Iterable[int],
+    setting: Setting | None = None,
+    *,
+    with_bodies: bool = False,
+) -> Iterator[SyntheticPatient]:
+    """Patients scanned with one protocol per role.
+
+    Args:
+        roles: What to acquire.
+        seeds: One patient each.
+        setting: How; healthy lumbar spines at the protocol's own voxels by default.
+        with_bodies: Lay the bodies on the 1 mm grid too; else `bodies` is empty.
+    """
+    setting = setting or Setting()
+    for seed in seeds:
+        scene = _patient(seed, setting)
+        rng = np.random.default_rng([seed, 71])
+        drawn = {role: _scan(scene, role, rng, setting) for role in roles}
+        levels = {index: level for level, index in scene.numbers.items()}
+        images = {role: _specimen(f"seed {seed}", scene, one) for role, one in drawn.items()}
+        labelled = {
+            role: LabelledVolume(one.volume, one.structure, one.body, one.protocol)
+            for role, one in drawn.items()
+        }
+        bodies = bodies_at_1mm(scene) if with_bodies else np.zeros((0, 0, 0), np.uint8)
+        seen = whole_bodies(bodies, levels) if with_bodies else levels
+        yield SyntheticPatient(f"seed {seed}", images, labelled, bodies, seen)
+
+
+def five_contrasts(scene: Scene, rng: np.random.Generator) -> dict[Role, Volume]:
+    """T1, T2, STIR, Dixon water and fat on one scanner; the Dixon parts are one acquisition."""
+    site = sample_site(rng)
+    images: dict[Role, Volume] = {}
+    for role in (Role.T1, Role.T2, Role.STIR):
+        images |= _series(scene, [sample_protocol(role, rng, site)], rng)
+    water = sample_protocol(Role.DIXON_WATER, rng, site, gradient_echo=False)
+    parts = [dixon_part(water, part) for part in (DixonPart.WATER, DixonPart.FAT)]
+    return images | _series(scene, parts, rng)
+
+
+def bodies_at_1mm(scene: Scene) -> NDArray[np.uint8]:
+    """Body indices on a grid of 1 mm cubes around the scene's region."""
+    return paint(scene, grid_around(scene.aim, BODIES_MM, (1.0, 1.0, 1.0))).finish().body
+
+
+def _series(
+    scene: Scene, protocols: list[Protocol], rng: np.random.Generator
+) -> dict[Role, Volume]:
+    """The images of one acquisition by role."""
+    slices = place_slices(target_of(scene), protocols[0], rng)
+    conditions = draw_conditions(protocols[0], rng)
+    tissue = paint(scene, grid_under(slices)).finish()
+    return {
+        one.role: acquire(tissue, one, rng, slices=slices, conditions=conditions)
+        for one in protocols
+    }
+
+
+def _patient(seed: int, setting: Setting) -> Scene:
+    request = SceneRequest(region=setting.region, healthy=setting.healthy, numbering="usual")
+    return sample_scene(seed, request)
+
+
+def _scan(scene: Scene, role: Role, rng: np.random.Generator, setting: Setting) -> Drawn:
+    return draw_image(
+        scene,
+        rng,
+        role=role,
+        in_plane_mm=setting.in_plane_mm,
+        slice_mm=setting.slice_mm,
+        mix=LIKE_THE_REAL,
+    )
+
+
+def _specimen(name: str, scene: Scene, drawn: Drawn) -> Specimen:
+    truths = level_truths(scene, drawn.tissue)
+    healthy = frozenset(
+        t.index for t in truths if t.etiology == "none" and not t.mimics and t.edema_fraction == 0.0
+    )
+    tissue = drawn.tissue
+    wet = (tissue.tissue == Tissue.MARROW) & (tissue.free_water >= EDEMA_FREE_WATER)
+    edema = fraction_on(wet, tissue, drawn.volume) if wet.any() else None
+    seen = whole_bodies(drawn.body, {t.index: t.level for t in truths})
+    return Specimen(name, drawn.volume, drawn.body, seen, edema, healthy)
