@@ -16,7 +16,7 @@ from service.ingest.series_text import Word, words_of
         ("t1_tse_sag ohne KM", {Word.T1}),
         ("01 Scano GE ST", {Word.LOCALIZER}),
         ("t2_tse_dixon_sag_320_W", {Word.T2, Word.DIXON, Word.WATER}),
-        ("WFST2_SAG(W/F)", {Word.T2, Word.FAT_SATURATION, Word.DIXON}),
+        ("WFST2_SAG(W/F)", {Word.T2, Word.DIXON}),
         ("posterior spine", set()),
         ("Sag T2 FSE", {Word.T2}),
         ("T1 FSE respiratory", {Word.T1}),
