@@ -108,6 +108,9 @@ def _lines(run: Run, study: Path, scratch: Path, threads: int) -> list[Line]:
         elif stage == "write":
             kilobytes = sum(run.written) / 1e3
             floor = (write_seconds(run.written, scratch), f"writing {kilobytes:.0f} kB to disk")
+        elif stage not in run.macs:
+            lines.append(Line(stage, seconds, None, ""))  # no network in it: no floor
+            continue
         else:
             gigaflops = 2 * run.macs[stage] / 1e9
             floor = (
