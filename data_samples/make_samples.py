@@ -28,7 +28,7 @@ from training.phantom.disease import Disease
 from training.phantom.disease.fracture import sample_fracture
 from training.phantom.disease.metastasis import sample_metastasis
 from training.phantom.patient import sample_case
-from training.phantom.protocols import Site
+from training.phantom.scanner.protocols import Site
 from training.phantom.scene import SceneRequest
 
 HERE: Final = Path(__file__).resolve().parent

@@ -26,8 +26,8 @@ from models.localiser.preprocess import (
     prepare,
 )
 from training.phantom.draw import draw_image
-from training.phantom.mix import AcquisitionMix
 from training.phantom.recipe import PhantomRecipe
+from training.phantom.scanner.mix import AcquisitionMix
 from training.phantom.scene import Scene
 
 Crop = dict[str, torch.Tensor]

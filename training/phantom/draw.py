@@ -12,18 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.volume import Role, Volume
-from training.phantom.acquisition import acquire, with_spacing
-from training.phantom.conditions import Conditions, draw_conditions
-from training.phantom.contrast import random_contrast
-from training.phantom.grid import FineGrid, fine_grid
-from training.phantom.mix import TRAIN, AcquisitionMix
-from training.phantom.physics import SignalTable
-from training.phantom.placement import StackTarget, place_slices
-from training.phantom.protocols import Protocol, sample_protocol, sample_role
-from training.phantom.sampling import SliceGeometry
+from training.phantom.painting.grid import FineGrid, fine_grid
+from training.phantom.painting.tissues import TissueGrid
+from training.phantom.scanner.acquisition import acquire, with_spacing
+from training.phantom.scanner.conditions import Conditions, draw_conditions
+from training.phantom.scanner.contrast import random_contrast
+from training.phantom.scanner.mix import TRAIN, AcquisitionMix
+from training.phantom.scanner.physics import SignalTable
+from training.phantom.scanner.placement import StackTarget, place_slices
+from training.phantom.scanner.protocols import Protocol, sample_protocol, sample_role
+from training.phantom.scanner.sampling import SliceGeometry
+from training.phantom.scanner.truth import truth_on
 from training.phantom.scene import Scene, paint
-from training.phantom.tissues import TissueGrid
-from training.phantom.truth import truth_on
 
 SERIES_SETS: Final = (
     ((Role.STIR, Role.T1, Role.T2), 0.24),

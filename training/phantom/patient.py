@@ -11,17 +11,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.phantom.anatomy import BodyShape
-from training.phantom.grid import FineGrid
-from training.phantom.kernels import jit
-from training.phantom.scene import Aim, Scene, SceneRequest, paint, sample_scene
-from training.phantom.tissues import (
+from training.phantom.anatomy.spine import BodyShape
+from training.phantom.painting.grid import FineGrid
+from training.phantom.painting.kernels import jit
+from training.phantom.painting.tissues import (
     EDEMA_FREE_WATER,
     LevelTruth,
     SpineCase,
     Tissue,
     TissueGrid,
 )
+from training.phantom.scene import Aim, Scene, SceneRequest, paint, sample_scene
 
 FIELD_MM: Final = (280.0, 220.0)
 SLICE_MM: Final = 1.4

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final
 
 from models.errors import AcuityError
 from training.phantom.disease import MIXES, DiseaseMix
-from training.phantom.mix import AcquisitionMix
+from training.phantom.scanner.mix import AcquisitionMix
 from training.phantom.scene import REGIONS, Scene, SceneRequest, sample_scene
 
 FOLDER: Final = Path(__file__).parent.parent / "recipes"

@@ -14,8 +14,9 @@ from typing import Final
 import numpy as np
 
 from models.errors import GeometryError
-from training.phantom import arch, backdrop, body, canal, disc, ligaments, ribs, sacrum
-from training.phantom.anatomy import (
+from training.phantom.anatomy import arch, backdrop, body, canal, disc, ligaments, ribs, sacrum
+from training.phantom.anatomy.posture import rotation
+from training.phantom.anatomy.spine import (
     BodyShape,
     Demographics,
     DiscState,
@@ -38,8 +39,7 @@ from training.phantom.disease import (
     paint_surroundings,
     sample_diseases,
 )
-from training.phantom.grid import Canvas, FineGrid, Vector
-from training.phantom.posture import rotation
+from training.phantom.painting.grid import Canvas, FineGrid, Vector
 
 REGIONS: Final[Mapping[str, float]] = {
     "lumbar": 0.44,

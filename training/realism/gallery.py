@@ -24,9 +24,9 @@ from scipy.ndimage import map_coordinates, uniform_filter1d
 
 from models.geometry import to_index
 from models.volume import Volume
+from training.phantom.painting.tissues import LevelTruth
 from training.phantom.patient import grid_around, level_truths
 from training.phantom.scene import REGIONS, Scene, SceneRequest, paint, sample_scene
-from training.phantom.tissues import LevelTruth
 from training.realism.requests import LEVEL, NamedRequest, requests
 from training.realism.sheets import draw_grid
 from training.realism.synthetic import five_contrasts

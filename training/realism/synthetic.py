@@ -15,17 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.volume import Role, Volume
-from training.phantom.acquisition import LabelledVolume, acquire
-from training.phantom.conditions import draw_conditions
 from training.phantom.draw import Drawn, draw_image, grid_under, target_of
-from training.phantom.mix import TRAIN
+from training.phantom.painting.tissues import EDEMA_FREE_WATER, Tissue
 from training.phantom.patient import grid_around, level_truths
-from training.phantom.physics import DixonPart
-from training.phantom.placement import place_slices
-from training.phantom.protocols import Protocol, dixon_part, sample_protocol, sample_site
+from training.phantom.scanner.acquisition import LabelledVolume, acquire
+from training.phantom.scanner.conditions import draw_conditions
+from training.phantom.scanner.mix import TRAIN
+from training.phantom.scanner.physics import DixonPart
+from training.phantom.scanner.placement import place_slices
+from training.phantom.scanner.protocols import Protocol, dixon_part, sample_protocol, sample_site
+from training.phantom.scanner.truth import fraction_on
 from training.phantom.scene import Scene, SceneRequest, paint, sample_scene
-from training.phantom.tissues import EDEMA_FREE_WATER, Tissue
-from training.phantom.truth import fraction_on
 from training.realism.specimens import Specimen, whole_bodies
 
 LIKE_THE_REAL: Final = replace(TRAIN, gradient_echo_dixon_share=1.0)

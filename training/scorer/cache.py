@@ -21,8 +21,8 @@ from models.scorer.crops import CROP_SHAPE, LevelCrops, extract_crops
 from models.scorer.distribution import OWN_BODY
 from models.scorer.normalisation import LOG_RANGE
 from models.scorer.resampling import resample
+from training.phantom.painting.tissues import LevelTruth
 from training.phantom.recipe import PhantomRecipe, load_recipe
-from training.phantom.tissues import LevelTruth
 from training.scorer.studies import SyntheticStudy, synthesise
 from training.scorer.targets import level_targets
 

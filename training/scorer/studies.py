@@ -18,17 +18,17 @@ from models.geometry import Affine
 from models.localiser.bodies import chain_directions, measure
 from models.scorer.crops import GRADIENT_ECHO_LIMIT
 from models.volume import FLUID_SENSITIVE, Role, Volume
-from training.phantom.acquisition import acquire
-from training.phantom.conditions import draw_conditions
 from training.phantom.draw import draw_roles, grid_under, target_of
-from training.phantom.mix import TRAIN, AcquisitionMix
+from training.phantom.painting.tissues import EDEMA_FREE_WATER, LevelTruth, Tissue, TissueGrid
 from training.phantom.patient import level_truths
-from training.phantom.physics import DixonPart, Readout
-from training.phantom.placement import place_slices
-from training.phantom.protocols import Protocol, dixon_part, sample_protocol, sample_site
+from training.phantom.scanner.acquisition import acquire
+from training.phantom.scanner.conditions import draw_conditions
+from training.phantom.scanner.mix import TRAIN, AcquisitionMix
+from training.phantom.scanner.physics import DixonPart, Readout
+from training.phantom.scanner.placement import place_slices
+from training.phantom.scanner.protocols import Protocol, dixon_part, sample_protocol, sample_site
+from training.phantom.scanner.truth import fraction_on, truth_on
 from training.phantom.scene import Scene, paint
-from training.phantom.tissues import EDEMA_FREE_WATER, LevelTruth, Tissue, TissueGrid
-from training.phantom.truth import fraction_on, truth_on
 
 FINEST_PIXEL_MM: Final = 0.6
 """Finer matrices are averaged away by the crop; drawing them only costs time."""

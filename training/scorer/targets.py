@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.scorer.heads import BINARY_HEADS, HEADS, MIMICS, NEEDS_FLUID, SHAPES, SIGNS
-from training.phantom.tissues import LevelTruth
+from training.phantom.painting.tissues import LevelTruth
 
 EDEMA_PRESENT: Final = 0.03
 EDEMA_ABSENT: Final = 0.005

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from models.errors import GeometryError
-from training.phantom.anatomy import (
+from training.phantom.anatomy.body import body_distances, endplate
+from training.phantom.anatomy.norms import CASTELLVI, NORMS, NUMBERINGS, joined_sides, level_names
+from training.phantom.anatomy.spine import (
     BodyShape,
     Demographics,
     DiscState,
@@ -20,8 +22,6 @@ from training.phantom.anatomy import (
     sample_disc,
     sample_subject,
 )
-from training.phantom.body import body_distances, endplate
-from training.phantom.norms import CASTELLVI, NORMS, NUMBERINGS, joined_sides, level_names
 
 
 def draw_bodies(

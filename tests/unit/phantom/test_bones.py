@@ -11,8 +11,17 @@ import pytest
 from models.errors import GeometryError
 from models.geometry import to_index
 from models.localiser.classes import Structure
-from training.phantom import arch, body, disc, ligaments, ribs, sacrum
-from training.phantom.anatomy import (
+from training.phantom.anatomy import arch, body, disc, ligaments, ribs, sacrum
+from training.phantom.anatomy.posture import rotation
+from training.phantom.anatomy.solids import (
+    NO_PARTS,
+    Part,
+    SolidLook,
+    paint_solid,
+    solid_patch,
+    table_of,
+)
+from training.phantom.anatomy.spine import (
     Bone,
     Demographics,
     Spine,
@@ -22,10 +31,8 @@ from training.phantom.anatomy import (
     sample_disc,
     sample_subject,
 )
-from training.phantom.grid import Canvas, FineGrid
-from training.phantom.posture import rotation
-from training.phantom.solids import NO_PARTS, Part, SolidLook, paint_solid, solid_patch, table_of
-from training.phantom.tissues import Tissue
+from training.phantom.painting.grid import Canvas, FineGrid
+from training.phantom.painting.tissues import Tissue
 
 PITCH = (2.0, 1.2, 1.2)
 

@@ -15,11 +15,11 @@ from models.volume import Role
 from training.phantom.disease.fracture import sample_fracture
 from training.phantom.disease.metastasis import sample_metastasis
 from training.phantom.draw import draw_image
-from training.phantom.grid import FineGrid
+from training.phantom.painting.grid import FineGrid
+from training.phantom.painting.tissues import EDEMA_FREE_WATER, LevelTruth, SpineCase, Tissue
 from training.phantom.patient import grid_around, paint_case, sample_case
 from training.phantom.recipe import RecipeError, load_recipe
 from training.phantom.scene import SceneRequest, sample_scene
-from training.phantom.tissues import EDEMA_FREE_WATER, LevelTruth, SpineCase, Tissue
 
 COARSE = {"in_plane_mm": 1.2, "slices": 56}
 HEALTHY = SceneRequest(region="lumbar", healthy=True, numbering="usual")

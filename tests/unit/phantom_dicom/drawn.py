@@ -10,9 +10,9 @@ from models.geometry import to_lps
 from models.localiser.classes import Structure
 from models.volume import Role
 from training.phantom.dicom.recipe import StudyRecipe
-from training.phantom.placement import StackTarget
-from training.phantom.sampling import SliceGeometry
-from training.phantom.tissues import LevelTruth, SpineCase, Tissue, TissueGrid
+from training.phantom.painting.tissues import LevelTruth, SpineCase, Tissue, TissueGrid
+from training.phantom.scanner.placement import StackTarget
+from training.phantom.scanner.sampling import SliceGeometry
 
 SLICE_MM, PIXEL_MM = 4.0, 5.0
 FINE = (2.0, 2.5, 2.5)

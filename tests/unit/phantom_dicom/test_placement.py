@@ -10,10 +10,10 @@ import pytest
 from models.volume import Role
 from tests.unit.phantom_dicom.drawn import drawn_case
 from training.phantom.dicom.placement import FixedGrid, PaintedScene
-from training.phantom.placement import place_slices
-from training.phantom.protocols import Protocol, Site, sample_protocol
+from training.phantom.painting.tissues import Tissue
+from training.phantom.scanner.placement import place_slices
+from training.phantom.scanner.protocols import Protocol, Site, sample_protocol
 from training.phantom.scene import SceneRequest, sample_scene
-from training.phantom.tissues import Tissue
 
 
 def small(protocol: Protocol) -> Protocol:

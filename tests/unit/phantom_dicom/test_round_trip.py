@@ -29,7 +29,7 @@ from training.phantom.dicom.pixels import PixelStyle
 from training.phantom.dicom.recipe import NO_EXTRAS, ExtraSeries, HeaderFlaws, Storage
 from training.phantom.dicom.study import WrittenSeries, WrittenStudy, write_study
 from training.phantom.dicom.vendors.catalogue import VENDOR_STORAGE
-from training.phantom.protocols import Site
+from training.phantom.scanner.protocols import Site
 
 POLICY = StackPolicy(min_matrix=16)
 WRITERS = [

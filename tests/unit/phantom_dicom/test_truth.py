@@ -20,8 +20,8 @@ from training.phantom.dicom.label_maps import LESION_CLASSES, labels_on
 from training.phantom.dicom.recipe import ExtraSeries
 from training.phantom.dicom.study import WrittenStudy, write_study
 from training.phantom.dicom.truth import visibility
-from training.phantom.protocols import Site
-from training.phantom.tissues import LevelTruth
+from training.phantom.painting.tissues import LevelTruth
+from training.phantom.scanner.protocols import Site
 
 
 def written(folder: Path, **changes: object) -> tuple[WrittenStudy, dict[str, Any]]:

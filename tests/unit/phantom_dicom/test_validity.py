@@ -19,7 +19,7 @@ from training.phantom.dicom.pixels import PixelStyle
 from training.phantom.dicom.recipe import ExtraSeries, HeaderFlaws, Storage
 from training.phantom.dicom.study import WrittenStudy, write_study
 from training.phantom.dicom.vendors.catalogue import VENDOR_STORAGE
-from training.phantom.protocols import Site
+from training.phantom.scanner.protocols import Site
 
 EXPECTED_WARNINGS = (
     # Vendors' image types, scan options and private elements, of which dciodvfy has no table.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from models.localiser.classes import Structure
-from training.phantom.anatomy import BodyShape, Bone, DiscState, Spine, Subject
-from training.phantom.body import paint_body, sample_marrow
+from training.phantom.anatomy.body import paint_body, sample_marrow
+from training.phantom.anatomy.spine import BodyShape, Bone, DiscState, Spine, Subject
 from training.phantom.disease import (
     HEALTHY,
     Disease,
@@ -15,8 +15,8 @@ from training.phantom.disease import (
     paint_disease,
     paint_surroundings,
 )
-from training.phantom.grid import Canvas, FineGrid
-from training.phantom.tissues import Tissue
+from training.phantom.painting.grid import Canvas, FineGrid
+from training.phantom.painting.tissues import Tissue
 
 INTACT = BodyShape(27.0, 27.0, 2.0, 2.0, 17.0, 17.0, 22.0, 22.5)
 LEVELS = ("L1", "L2", "L3")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.errors import AcuityError
-from training.phantom.anatomy import BodyShape
+from training.phantom.anatomy.spine import BodyShape
 from training.phantom.disease import (
     HEALTHY,
     Disease,
@@ -21,7 +21,7 @@ from training.phantom.disease.metastasis import sample_metastasis
 from training.phantom.disease.mimics import sample_facet_edema
 from training.phantom.disease.model import DEFORMING_SIGNS, Edema, Lesion
 from training.phantom.disease.signs import RATES
-from training.phantom.tissues import EDEMA_FREE_WATER
+from training.phantom.painting.tissues import EDEMA_FREE_WATER
 
 INTACT = BodyShape(27.0, 27.0, 2.0, 2.0, 17.0, 17.0, 22.0, 22.5)
 SAMPLES = 400

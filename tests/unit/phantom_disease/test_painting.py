@@ -10,15 +10,15 @@ import pytest
 
 from models.localiser.classes import Structure
 from tests.unit.phantom_disease.small_spine import INDEX, blank, painted, spine_with
-from training.phantom.body import paint_body, sample_marrow
+from training.phantom.anatomy.body import paint_body, sample_marrow
 from training.phantom.disease import Disease, catalogue, deform, paint_disease, sample_run
 from training.phantom.disease.endplates import sample_discitis, sample_schmorl
 from training.phantom.disease.fracture import edema_parts, sample_fracture
 from training.phantom.disease.marrow import faint
 from training.phantom.disease.metastasis import sample_metastasis
 from training.phantom.disease.model import Edema
-from training.phantom.grid import Canvas
-from training.phantom.tissues import EDEMA_FREE_WATER, Tissue
+from training.phantom.painting.grid import Canvas
+from training.phantom.painting.tissues import EDEMA_FREE_WATER, Tissue
 
 ALLOWED_MS = 6.0
 

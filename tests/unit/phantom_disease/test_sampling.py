@@ -8,7 +8,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from training.phantom.anatomy import Subject, level_names
+from training.phantom.anatomy.spine import Subject, level_names
 from training.phantom.disease import MIXES, Disease, DiseaseMix, ImpossibleDiseaseError
 from training.phantom.disease.sampling import sample_diseases
 

@@ -14,20 +14,26 @@ from models.geometry import to_index, to_lps
 from models.localiser.classes import Structure
 from models.volume import Role, Volume
 from tests.unit.phantom_physics.toy import PITCH, SHAPE, block_grid
-from training.phantom.acquisition import (
+from training.phantom.painting.tissues import Tissue, TissueGrid
+from training.phantom.scanner.acquisition import (
     acquire,
     acquire_for_training,
     fraction_on,
     place_slices,
     truth_on,
 )
-from training.phantom.conditions import Blob, Conditions, SaturationBand, draw_conditions
-from training.phantom.contrast import random_contrast
-from training.phantom.mix import TRAIN
-from training.phantom.protocols import Protocol, Site, sample_protocol
-from training.phantom.sampling import SliceGeometry, box, filtered, point_spread, slice_profile
-from training.phantom.tissues import Tissue, TissueGrid
-from training.phantom.vendors import VENDORS
+from training.phantom.scanner.conditions import Blob, Conditions, SaturationBand, draw_conditions
+from training.phantom.scanner.contrast import random_contrast
+from training.phantom.scanner.mix import TRAIN
+from training.phantom.scanner.protocols import Protocol, Site, sample_protocol
+from training.phantom.scanner.sampling import (
+    SliceGeometry,
+    box,
+    filtered,
+    point_spread,
+    slice_profile,
+)
+from training.phantom.scanner.vendors import VENDORS
 
 SITE = Site("siemens", 1.5)
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from models.volume import Role
-from training.phantom.conditions import draw_conditions
-from training.phantom.mix import MIXES, STRESS, TRAIN, AcquisitionMix
-from training.phantom.protocols import Site, sample_protocol, sample_site
-from training.phantom.vendors import SETTINGS
+from training.phantom.scanner.conditions import draw_conditions
+from training.phantom.scanner.mix import MIXES, STRESS, TRAIN, AcquisitionMix
+from training.phantom.scanner.protocols import Site, sample_protocol, sample_site
+from training.phantom.scanner.vendors import SETTINGS
 
 
 @pytest.mark.parametrize("name", MIXES)

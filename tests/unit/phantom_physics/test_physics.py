@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from tests.unit.phantom_physics.toy import block_grid
-from training.phantom import relaxation
-from training.phantom.physics import (
+from training.phantom.painting.tissues import Tissue
+from training.phantom.scanner import relaxation
+from training.phantom.scanner.physics import (
     DixonPart,
     Readout,
     Sequence,
@@ -17,8 +18,7 @@ from training.phantom.physics import (
     mixture_index,
     signal_table,
 )
-from training.phantom.relaxation import WATER, at_field, nulled_fat_t1
-from training.phantom.tissues import Tissue
+from training.phantom.scanner.relaxation import WATER, at_field, nulled_fat_t1
 
 T1 = Sequence(Readout.TURBO_SPIN_ECHO, 1.5, 600.0, 10.0, echo_train_length=0)
 T2 = replace(T1, repetition_ms=3500.0, echo_ms=100.0)

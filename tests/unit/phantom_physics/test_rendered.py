@@ -14,13 +14,13 @@ from models.localiser.classes import Structure
 from models.volume import Role
 from tests.unit.phantom_physics.test_acquisition import calm, quiet
 from tests.unit.phantom_physics.toy import block_grid
-from training.phantom.acquisition import StackTarget, acquire, place_slices, truth_on
-from training.phantom.conditions import Blob, Conditions, Element, draw_conditions
-from training.phantom.fields import coil_map
-from training.phantom.grid import fine_grid
-from training.phantom.physics import DixonPart, Readout, Suppression
-from training.phantom.protocols import Protocol, Site, dixon_part, sample_protocol
-from training.phantom.tissues import Tissue, TissueGrid
+from training.phantom.painting.grid import fine_grid
+from training.phantom.painting.tissues import Tissue, TissueGrid
+from training.phantom.scanner.acquisition import StackTarget, acquire, place_slices, truth_on
+from training.phantom.scanner.conditions import Blob, Conditions, Element, draw_conditions
+from training.phantom.scanner.fields import coil_map
+from training.phantom.scanner.physics import DixonPart, Readout, Suppression
+from training.phantom.scanner.protocols import Protocol, Site, dixon_part, sample_protocol
 
 MIXTURES = {
     "marrow": (Tissue.MARROW, 50, 0),

@@ -6,7 +6,7 @@ import numpy as np
 
 from models.geometry import Spacing, affine_lps
 from models.localiser.classes import Structure
-from training.phantom.tissues import LevelTruth, SpineCase, Tissue, TissueGrid
+from training.phantom.painting.tissues import LevelTruth, SpineCase, Tissue, TissueGrid
 
 SHAPE = (30, 90, 80)
 PITCH = Spacing(1.5, 0.8, 0.9)

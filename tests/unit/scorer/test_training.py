@@ -17,8 +17,8 @@ from models.scorer.heads import BINARY_HEADS, HEADS, NEEDS_FLUID
 from models.scorer.network import ScorerNetwork
 from models.volume import Role
 from training.phantom.disease.fracture import sample_fracture
+from training.phantom.painting.tissues import LevelTruth
 from training.phantom.scene import Scene, SceneRequest, sample_scene
-from training.phantom.tissues import LevelTruth
 from training.scorer.cache import LevelSet, level_set, load_levels, packed, save_levels, unpacked
 from training.scorer.calibrate import choose_point, conformal_quantile, fit_platt
 from training.scorer.export import draft_of, finish

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from models.geometry import Plane
 from models.volume import Volume
-from training.phantom.conditions import Conditions
 from training.phantom.dicom.names import SeriesNames, SiteHabits
 from training.phantom.dicom.pixels import PixelStyle, StoredPixels
 from training.phantom.dicom.recipe import Storage
 from training.phantom.dicom.vendors.header import Scanner, SequenceHeader
-from training.phantom.protocols import Protocol
+from training.phantom.scanner.conditions import Conditions
+from training.phantom.scanner.protocols import Protocol
 
 
 @dataclass(frozen=True, slots=True)

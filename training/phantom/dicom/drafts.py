@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from models.geometry import Plane
 from models.volume import Role, Volume
-from training.phantom.acquisition import acquire
-from training.phantom.conditions import Conditions
 from training.phantom.dicom.extras import (
     ExtraStack,
     axial_t2,
@@ -25,10 +23,12 @@ from training.phantom.dicom.plan import PlannedScan, plan_scans
 from training.phantom.dicom.recipe import Storage
 from training.phantom.dicom.session import Session
 from training.phantom.dicom.vendors.header import Scan, SequenceHeader
-from training.phantom.placement import place_slices
-from training.phantom.protocols import Protocol
-from training.phantom.sampling import SliceGeometry
-from training.phantom.tissues import TissueGrid
+from training.phantom.painting.tissues import TissueGrid
+from training.phantom.scanner.acquisition import acquire
+from training.phantom.scanner.conditions import Conditions
+from training.phantom.scanner.placement import place_slices
+from training.phantom.scanner.protocols import Protocol
+from training.phantom.scanner.sampling import SliceGeometry
 
 
 @dataclass(frozen=True, slots=True)

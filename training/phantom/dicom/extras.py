@@ -17,10 +17,10 @@ from models.geometry import Plane, to_lps
 from models.volume import Role, Volume
 from training.phantom.dicom.pixels import STORED_MAXIMUM
 from training.phantom.dicom.vendors.header import SequenceHeader
-from training.phantom.physics import Readout, Sequence, mixture_index, signal_table
-from training.phantom.protocols import Protocol, Site, sample_protocol
-from training.phantom.sampling import SliceGeometry
-from training.phantom.tissues import TissueGrid
+from training.phantom.painting.tissues import TissueGrid
+from training.phantom.scanner.physics import Readout, Sequence, mixture_index, signal_table
+from training.phantom.scanner.protocols import Protocol, Site, sample_protocol
+from training.phantom.scanner.sampling import SliceGeometry
 
 _LOCALIZER_MM: Final = 400.0
 _LOCALIZER_MATRIX: Final = 256

@@ -16,7 +16,7 @@ from training.phantom.dicom.classic import PIXEL_BANDWIDTH_HZ
 from training.phantom.dicom.content import SeriesSheet, Stack
 from training.phantom.dicom.modules import GYROMAGNETIC_MHZ_PER_T, decimal
 from training.phantom.dicom.pixels import window
-from training.phantom.physics import Suppression
+from training.phantom.scanner.physics import Suppression
 
 Groups = dict[str, Dataset]
 """Keyword of a macro's sequence to its one item."""

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from models.volume import Volume
-from training.phantom.sampling import axis_positions
-from training.phantom.tissues import EDEMA_FREE_WATER, LevelTruth, Tissue, TissueGrid
+from training.phantom.painting.tissues import EDEMA_FREE_WATER, LevelTruth, Tissue, TissueGrid
+from training.phantom.scanner.sampling import axis_positions
 
 LESION_CLASSES: Final = {
     "edema": 1,

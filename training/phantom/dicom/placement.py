@@ -7,11 +7,11 @@ from typing import Protocol
 
 import numpy as np
 
-from training.phantom.grid import fine_grid
-from training.phantom.placement import StackTarget
-from training.phantom.sampling import SliceGeometry
+from training.phantom.painting.grid import fine_grid
+from training.phantom.painting.tissues import TissueGrid
+from training.phantom.scanner.placement import StackTarget
+from training.phantom.scanner.sampling import SliceGeometry
 from training.phantom.scene import Scene, paint
-from training.phantom.tissues import TissueGrid
 
 
 class TissueSource(Protocol):

@@ -8,12 +8,12 @@ from typing import Final
 import numpy as np
 
 from models.volume import Role
-from training.phantom.conditions import Conditions, draw_conditions
 from training.phantom.dicom.identity import Identity
 from training.phantom.dicom.recipe import StudyRecipe
-from training.phantom.physics import DixonPart, Readout, Suppression
-from training.phantom.protocols import Protocol, Site, dixon_part, sample_protocol
-from training.phantom.tissues import Tissue
+from training.phantom.painting.tissues import Tissue
+from training.phantom.scanner.conditions import Conditions, draw_conditions
+from training.phantom.scanner.physics import DixonPart, Readout, Suppression
+from training.phantom.scanner.protocols import Protocol, Site, dixon_part, sample_protocol
 
 ENHANCEMENT: Final = {
     Tissue.SLOW_BLOOD: 2.0,

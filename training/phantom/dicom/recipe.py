@@ -16,9 +16,9 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from models.volume import Role
 from training.phantom.dicom.pixels import PixelStyle
-from training.phantom.mix import TRAIN, AcquisitionMix
-from training.phantom.physics import DixonPart
-from training.phantom.protocols import Site
+from training.phantom.scanner.mix import TRAIN, AcquisitionMix
+from training.phantom.scanner.physics import DixonPart
+from training.phantom.scanner.protocols import Site
 
 DIXON_PARTS: Final = (
     DixonPart.WATER,

@@ -11,7 +11,7 @@ from training.phantom.dicom.names import SiteHabits, draw_habits
 from training.phantom.dicom.recipe import Storage, StudyRecipe
 from training.phantom.dicom.vendors.catalogue import VENDOR_STORAGE, Vendor
 from training.phantom.dicom.vendors.header import Scanner
-from training.phantom.protocols import Site, sample_site
+from training.phantom.scanner.protocols import Site, sample_site
 
 
 @dataclass(frozen=True, slots=True)

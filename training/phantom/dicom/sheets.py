@@ -17,7 +17,7 @@ from training.phantom.dicom.pixels import PixelStyle, store
 from training.phantom.dicom.recipe import HeaderFlaws, Storage
 from training.phantom.dicom.session import Session
 from training.phantom.dicom.vendors.header import Scan, SequenceHeader
-from training.phantom.tissues import TissueGrid
+from training.phantom.painting.tissues import TissueGrid
 
 _FIRST_SCAN: Final = 2
 """Series number of the first scan; the localizer has number 1, made or not kept."""

@@ -24,8 +24,8 @@ from training.phantom.dicom.recipe import Storage, StudyRecipe
 from training.phantom.dicom.session import open_session
 from training.phantom.dicom.sheets import numbered_series
 from training.phantom.dicom.truth import LabelMaps, Patient, write_truth
-from training.phantom.protocols import Protocol
-from training.phantom.tissues import SpineCase
+from training.phantom.painting.tissues import SpineCase
+from training.phantom.scanner.protocols import Protocol
 
 _WRITERS: Final = {
     Storage.CLASSIC: write_classic,

@@ -21,8 +21,8 @@ from training.phantom.dicom.identity import Identity
 from training.phantom.dicom.label_maps import LESION_CLASSES, labels_on, lesion_labels
 from training.phantom.dicom.modules import Person
 from training.phantom.dicom.nifti import write_labels
-from training.phantom.tissues import LevelTruth, TissueGrid
-from training.phantom.truth import truth_on
+from training.phantom.painting.tissues import LevelTruth, TissueGrid
+from training.phantom.scanner.truth import truth_on
 
 TRUTH_SCHEMA: Final = "phantom-truth/1"
 _SEEN_WIDTH: Final = 0.5

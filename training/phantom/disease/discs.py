@@ -7,11 +7,20 @@ from dataclasses import replace
 import numpy as np
 
 from models.localiser.classes import Structure
-from training.phantom.anatomy import Bone, DiscState
+from training.phantom.anatomy.spine import Bone, DiscState
 from training.phantom.disease.model import Disease
-from training.phantom.grid import Canvas
-from training.phantom.kernels import Maps, Patch, Texture, grain, jit, put, row_count, row_start
-from training.phantom.tissues import Tissue
+from training.phantom.painting.grid import Canvas
+from training.phantom.painting.kernels import (
+    Maps,
+    Patch,
+    Texture,
+    grain,
+    jit,
+    put,
+    row_count,
+    row_start,
+)
+from training.phantom.painting.tissues import Tissue
 
 _PUS, _GAS = int(Tissue.PUS), int(Tissue.GAS)
 _NUCLEUS, _ANNULUS = int(Tissue.NUCLEUS), int(Tissue.ANNULUS)

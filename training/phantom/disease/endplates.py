@@ -23,8 +23,8 @@ from training.phantom.disease.parts import (
     Rim,
     Sheet,
 )
-from training.phantom.kernels import LATTICE, sample_texture
-from training.phantom.tissues import Tissue
+from training.phantom.painting.kernels import LATTICE, sample_texture
+from training.phantom.painting.tissues import Tissue
 
 Pair = tuple[Disease, Disease]
 """What a disc's disease does to the level above it and to the level below."""

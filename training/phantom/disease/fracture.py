@@ -23,8 +23,8 @@ from training.phantom.disease.parts import (
     Sheet,
 )
 from training.phantom.disease.signs import drawn, endplate_sign
-from training.phantom.kernels import sample_texture
-from training.phantom.tissues import EDEMA_FREE_WATER, Tissue
+from training.phantom.painting.kernels import sample_texture
+from training.phantom.painting.tissues import EDEMA_FREE_WATER, Tissue
 
 STAGE_SHARES: Final = {
     "acute": 0.34,

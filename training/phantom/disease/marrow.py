@@ -23,7 +23,7 @@ from training.phantom.disease.parts import (
     Ball,
     Change,
 )
-from training.phantom.kernels import sample_texture
+from training.phantom.painting.kernels import sample_texture
 
 TEXTURE_SD: Final = 0.86
 """Measured standard deviation of `grain` over a body."""

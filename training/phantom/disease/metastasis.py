@@ -27,8 +27,8 @@ from training.phantom.disease.parts import (
     Mass,
 )
 from training.phantom.disease.signs import ENCASING, RATES, drawn, endplate_sign
-from training.phantom.kernels import sample_texture
-from training.phantom.tissues import Tissue
+from training.phantom.painting.kernels import sample_texture
+from training.phantom.painting.tissues import Tissue
 
 KIND_SHARES: Final = {"lytic": 0.66, "blastic": 0.14, "mixed": 0.20}
 

@@ -22,8 +22,8 @@ from training.phantom.disease.parts import (
     Cut,
     Mass,
 )
-from training.phantom.kernels import sample_texture
-from training.phantom.tissues import Tissue
+from training.phantom.painting.kernels import sample_texture
+from training.phantom.painting.tissues import Tissue
 
 RED_MARROW: Final = ("diffuse", "band", "islands", "reconversion")
 

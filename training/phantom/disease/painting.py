@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.localiser.classes import Structure
-from training.phantom.anatomy import BodyShape, Bone
-from training.phantom.body import body_distances, body_patch, endplate
+from training.phantom.anatomy.body import body_distances, body_patch, endplate
+from training.phantom.anatomy.spine import BodyShape, Bone
 from training.phantom.disease.model import Disease
 from training.phantom.disease.parts import (
     BALL,
@@ -25,8 +25,8 @@ from training.phantom.disease.parts import (
     ball_rows,
     placed,
 )
-from training.phantom.grid import Canvas
-from training.phantom.kernels import (
+from training.phantom.painting.grid import Canvas
+from training.phantom.painting.kernels import (
     Maps,
     Patch,
     as_byte,
@@ -37,7 +37,7 @@ from training.phantom.kernels import (
     row_count,
     row_start,
 )
-from training.phantom.tissues import Tissue
+from training.phantom.painting.tissues import Tissue
 
 _MARROW, _CORTEX, _SCLEROSIS = int(Tissue.MARROW), int(Tissue.CORTEX), int(Tissue.SCLEROSIS)
 _NUCLEUS = int(Tissue.NUCLEUS)

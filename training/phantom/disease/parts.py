@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from training.phantom.anatomy import BodyShape
-from training.phantom.kernels import Texture
+from training.phantom.anatomy.spine import BodyShape
+from training.phantom.painting.kernels import Texture
 
 BAND: Final = 0
 PATCHES: Final = 1

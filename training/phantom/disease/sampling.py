@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from training.phantom.anatomy import Subject
+from training.phantom.anatomy.spine import Subject
 from training.phantom.disease.discs import disc_under
 from training.phantom.disease.endplates import (
     sample_andersson,

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from training.phantom.anatomy import BodyShape
+from training.phantom.anatomy.spine import BodyShape
 from training.phantom.disease.model import Disease
 
 DEEPEST_DISHES: Final = 0.86

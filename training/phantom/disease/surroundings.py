@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.localiser.classes import Structure
-from training.phantom.anatomy import BodyShape, Bone, Spine
-from training.phantom.body import body_distances, body_patch
+from training.phantom.anatomy.body import body_distances, body_patch
+from training.phantom.anatomy.spine import BodyShape, Bone, Spine
 from training.phantom.disease.model import Disease
 from training.phantom.disease.painting import near, nearest_ball
 from training.phantom.disease.parts import Arch, Ball, Fragment, Mass, Rim, ball_rows
-from training.phantom.grid import Canvas
-from training.phantom.kernels import (
+from training.phantom.painting.grid import Canvas
+from training.phantom.painting.kernels import (
     Maps,
     Patch,
     as_byte,
@@ -25,7 +25,7 @@ from training.phantom.kernels import (
     row_count,
     row_start,
 )
-from training.phantom.tissues import Tissue
+from training.phantom.painting.tissues import Tissue
 
 _MARROW, _CORTEX, _CORD = int(Tissue.MARROW), int(Tissue.CORTEX), int(Tissue.CORD)
 _FAT, _MUSCLE, _ORGAN = int(Tissue.FAT), int(Tissue.MUSCLE), int(Tissue.SOFT_ORGAN)

@@ -16,7 +16,7 @@ from training.phantom.dicom.vendors.header import (
     Scanner,
     SequenceHeader,
 )
-from training.phantom.physics import DixonPart
+from training.phantom.scanner.physics import DixonPart
 
 CLASSIC_SCANNERS: Final = (
     Scanner("TOSHIBA_MEC", "MRT200SP5", ("V2.50*R539",), modern=False),

@@ -17,7 +17,7 @@ from training.phantom.dicom.vendors.header import (
     Scanner,
     SequenceHeader,
 )
-from training.phantom.physics import DixonPart
+from training.phantom.scanner.physics import DixonPart
 
 SCANNERS: Final = (
     Scanner("GE MEDICAL SYSTEMS", "Signa HDxt", ("24", "LX", "MR Software release:15.0"),

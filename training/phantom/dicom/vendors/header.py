@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from models.geometry import Plane
-from training.phantom.physics import DixonPart, Readout, Suppression
-from training.phantom.protocols import Protocol
+from training.phantom.scanner.physics import DixonPart, Readout, Suppression
+from training.phantom.scanner.protocols import Protocol
 
 DIXON_IMAGE_TYPE: Final = {
     DixonPart.WATER: "WATER",

@@ -17,7 +17,7 @@ from training.phantom.dicom.vendors.header import (
     Scanner,
     SequenceHeader,
 )
-from training.phantom.physics import DixonPart, Suppression
+from training.phantom.scanner.physics import DixonPart, Suppression
 
 CLASSIC_SCANNERS: Final = (
     Scanner("Philips Medical Systems", "Achieva", ("3.2.3", "3.2.3.2"), modern=False),

@@ -16,7 +16,7 @@ from training.phantom.dicom.vendors.header import (
     Scanner,
     SequenceHeader,
 )
-from training.phantom.physics import DixonPart, Suppression
+from training.phantom.scanner.physics import DixonPart, Suppression
 
 CLASSIC_SCANNERS: Final = (
     Scanner("SIEMENS", "Avanto", ("syngo MR B17",), modern=False),

@@ -16,7 +16,7 @@ from training.phantom.dicom.vendors.header import (
     Scanner,
     SequenceHeader,
 )
-from training.phantom.physics import DixonPart
+from training.phantom.scanner.physics import DixonPart
 
 SCANNERS: Final = (
     Scanner("UIH", "uMR 570", ("V10",), modern=False),

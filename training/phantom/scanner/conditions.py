@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.volume import Role
-from training.phantom.mix import TRAIN, AcquisitionMix
-from training.phantom.physics import Readout, Sequence, Suppression
-from training.phantom.protocols import Protocol
-from training.phantom.tissues import Tissue
-from training.phantom.vendors import Range
+from training.phantom.painting.tissues import Tissue
+from training.phantom.scanner.mix import TRAIN, AcquisitionMix
+from training.phantom.scanner.physics import Readout, Sequence, Suppression
+from training.phantom.scanner.protocols import Protocol
+from training.phantom.scanner.vendors import Range
 
 MODES: Final = 3
 """Cosine modes per axis of a smooth random field."""

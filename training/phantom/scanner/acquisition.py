@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from models.localiser.classes import Structure
 from models.volume import Role, Volume
-from training.phantom import artefacts
-from training.phantom.conditions import Conditions, draw_conditions
-from training.phantom.contrast import random_contrast
-from training.phantom.fields import (
+from training.phantom.painting.tissues import Tissue, TissueGrid
+from training.phantom.scanner import artefacts
+from training.phantom.scanner.conditions import Conditions, draw_conditions
+from training.phantom.scanner.contrast import random_contrast
+from training.phantom.scanner.fields import (
     band_map,
     blob_map,
     blobs_map,
@@ -27,11 +28,12 @@ from training.phantom.fields import (
     noise_map,
     smooth_volume,
 )
-from training.phantom.mix import TRAIN, AcquisitionMix
-from training.phantom.physics import DixonPart, SignalTable, signal_table
-from training.phantom.placement import StackTarget, place_slices
-from training.phantom.protocols import Protocol, sample_protocol, sample_role
-from training.phantom.sampling import (
+from training.phantom.scanner.kernels import magnitude, mix_slices, pick
+from training.phantom.scanner.mix import TRAIN, AcquisitionMix
+from training.phantom.scanner.physics import DixonPart, SignalTable, signal_table
+from training.phantom.scanner.placement import StackTarget, place_slices
+from training.phantom.scanner.protocols import Protocol, sample_protocol, sample_role
+from training.phantom.scanner.sampling import (
     Band,
     Sampler,
     SliceGeometry,
@@ -42,9 +44,7 @@ from training.phantom.sampling import (
     point_spread,
     slice_profile,
 )
-from training.phantom.scan_kernels import magnitude, mix_slices, pick
-from training.phantom.tissues import Tissue, TissueGrid
-from training.phantom.truth import fraction_on, truth_on
+from training.phantom.scanner.truth import fraction_on, truth_on
 
 __all__ = [
     "LabelledVolume",

@@ -11,9 +11,9 @@ from dataclasses import replace
 import numpy as np
 
 from models.volume import Role
-from training.phantom.physics import DixonPart, Readout, Sequence, Suppression
-from training.phantom.relaxation import FAT_T1_MS, at_field, nulled_fat_t1
-from training.phantom.vendors import SETTINGS, Range, VendorSettings
+from training.phantom.scanner.physics import DixonPart, Readout, Sequence, Suppression
+from training.phantom.scanner.relaxation import FAT_T1_MS, at_field, nulled_fat_t1
+from training.phantom.scanner.vendors import SETTINGS, Range, VendorSettings
 
 
 def sample_sequence(

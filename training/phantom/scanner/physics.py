@@ -14,7 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.phantom.relaxation import (
+from training.phantom.painting.tissues import Tissue, TissueGrid
+from training.phantom.scanner.relaxation import (
     EDEMA_DISPLACED_FAT,
     EDEMATOUS_MARROW,
     FAT_T2_MS,
@@ -24,7 +25,6 @@ from training.phantom.relaxation import (
     at_field,
     water_of,
 )
-from training.phantom.tissues import Tissue, TissueGrid
 
 FAT_LEVELS: Final = 101
 WATER_LEVELS: Final = 32

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.phantom.physics import FAT_LEVELS, TABLE_SHAPE, WATER_LEVELS, SignalTable
-from training.phantom.tissues import Tissue
+from training.phantom.painting.tissues import Tissue
+from training.phantom.scanner.physics import FAT_LEVELS, TABLE_SHAPE, WATER_LEVELS, SignalTable
 
 
 def random_contrast(rng: np.random.Generator) -> SignalTable:

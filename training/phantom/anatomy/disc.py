@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.localiser.classes import Structure
-from training.phantom.anatomy import BodyShape, Bone, DiscState
-from training.phantom.body import body_reach, endplate, rim
-from training.phantom.grid import Canvas, Vector
-from training.phantom.kernels import (
+from training.phantom.anatomy.body import body_reach, endplate, rim
+from training.phantom.anatomy.spine import BodyShape, Bone, DiscState
+from training.phantom.painting.grid import Canvas, Vector
+from training.phantom.painting.kernels import (
     FAR_MM,
     Maps,
     Patch,
@@ -28,7 +28,7 @@ from training.phantom.kernels import (
     row_start,
     sample_texture,
 )
-from training.phantom.tissues import Tissue
+from training.phantom.painting.tissues import Tissue
 
 _NUCLEUS, _ANNULUS, _LIGAMENT = int(Tissue.NUCLEUS), int(Tissue.ANNULUS), int(Tissue.LIGAMENT)
 _CARTILAGE, _GAS, _CORTEX = int(Tissue.CARTILAGE), int(Tissue.GAS), int(Tissue.CORTEX)

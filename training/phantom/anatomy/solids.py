@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from training.phantom.anatomy import Bone
-from training.phantom.grid import Canvas, Vector
-from training.phantom.kernels import (
+from training.phantom.anatomy.spine import Bone
+from training.phantom.painting.grid import Canvas, Vector
+from training.phantom.painting.kernels import (
     FAR_MM,
     Maps,
     Patch,
@@ -27,7 +27,7 @@ from training.phantom.kernels import (
     row_count,
     row_start,
 )
-from training.phantom.tissues import Tissue
+from training.phantom.painting.tissues import Tissue
 
 Table = NDArray[np.float64]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from itertools import pairwise
 
 from models.localiser.classes import Structure
-from training.phantom.anatomy import Bone
-from training.phantom.solids import Part
+from training.phantom.anatomy.solids import Part
+from training.phantom.anatomy.spine import Bone
 
 _BODY = int(Structure.BODY)
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates, uniform_filter
 
-from training.phantom.conditions import Conditions
-from training.phantom.scan_kernels import turn
-from training.phantom.tissues import Tissue
+from training.phantom.painting.tissues import Tissue
+from training.phantom.scanner.conditions import Conditions
+from training.phantom.scanner.kernels import turn
 
 Signal = NDArray[np.float32]
 Tissues = NDArray[np.uint8]

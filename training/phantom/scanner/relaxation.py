@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from training.phantom.tissues import Tissue
+from training.phantom.painting.tissues import Tissue
 
 EDEMA_DISPLACED_FAT: Final = 0.2
 """Part of the drawn fat fraction that the strongest edema still dilutes away."""

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.phantom.norms import NORMS
+from training.phantom.anatomy.norms import NORMS
 
 Vector = NDArray[np.float64]
 

@@ -7,11 +7,18 @@ from typing import Final
 
 import numpy as np
 
-from training.phantom.anatomy import Bone, Spine
-from training.phantom.grid import Canvas
-from training.phantom.kernels import Texture, sample_texture
-from training.phantom.solids import NO_PARTS, Part, SolidLook, paint_solid, solid_patch, table_of
-from training.phantom.tissues import Tissue
+from training.phantom.anatomy.solids import (
+    NO_PARTS,
+    Part,
+    SolidLook,
+    paint_solid,
+    solid_patch,
+    table_of,
+)
+from training.phantom.anatomy.spine import Bone, Spine
+from training.phantom.painting.grid import Canvas
+from training.phantom.painting.kernels import Texture, sample_texture
+from training.phantom.painting.tissues import Tissue
 
 CHEST: Final = {1: 0.42, 2: 0.58, 3: 0.72, 4: 0.82, 5: 0.9, 6: 0.95, 11: 0.95, 12: 0.9, 13: 0.85}
 """Half-width of the chest at a rib as a part of the widest; 1 at the others."""

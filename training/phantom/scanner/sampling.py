@@ -16,7 +16,7 @@ from scipy.special import erf
 
 from models.errors import GeometryError
 from models.geometry import Affine
-from training.phantom.scan_kernels import resample
+from training.phantom.scanner.kernels import resample
 
 Positions = NDArray[np.float64]
 """Centres of output voxels along one axis, in fine voxels."""

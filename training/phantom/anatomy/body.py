@@ -7,9 +7,9 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from models.localiser.classes import Structure
-from training.phantom.anatomy import BodyShape, Bone
-from training.phantom.grid import Canvas
-from training.phantom.kernels import (
+from training.phantom.anatomy.spine import BodyShape, Bone
+from training.phantom.painting.grid import Canvas
+from training.phantom.painting.kernels import (
     FAR_MM,
     Maps,
     Patch,
@@ -24,7 +24,7 @@ from training.phantom.kernels import (
     row_start,
     sample_texture,
 )
-from training.phantom.tissues import Tissue
+from training.phantom.painting.tissues import Tissue
 
 CORTEX_MM: Final = 0.9
 """Mean thickness of cortex and bony endplate; inside of it everything is marrow."""

@@ -11,9 +11,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from training.phantom.anatomy import Spine
-from training.phantom.grid import Canvas, Vector
-from training.phantom.kernels import (
+from training.phantom.anatomy.spine import Spine
+from training.phantom.painting.grid import Canvas, Vector
+from training.phantom.painting.kernels import (
     Maps,
     Patch,
     Texture,
@@ -23,7 +23,7 @@ from training.phantom.kernels import (
     ramp,
     sample_texture,
 )
-from training.phantom.tissues import Tissue
+from training.phantom.painting.tissues import Tissue
 
 TIP_COVER_MM: Final = 4.0
 """Supraspinous ligament and fascia behind a spinous tip, before fat and skin."""

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.phantom.conditions import MODES, Blob, Conditions, SaturationBand
+from training.phantom.scanner.conditions import MODES, Blob, Conditions, SaturationBand
 
 Map = NDArray[np.float32]
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Final
 
-from training.phantom.vendors import VENDORS
+from training.phantom.scanner.vendors import VENDORS
 
 Weights = tuple[tuple[str, float], ...]
 FieldWeights = tuple[tuple[float, float], ...]

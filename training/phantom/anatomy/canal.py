@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
 from models.localiser.classes import Structure
-from training.phantom.anatomy import Spine
-from training.phantom.grid import Canvas, Vector
-from training.phantom.kernels import (
+from training.phantom.anatomy.spine import Spine
+from training.phantom.painting.grid import Canvas, Vector
+from training.phantom.painting.kernels import (
     Maps,
     Patch,
     Texture,
@@ -27,7 +27,7 @@ from training.phantom.kernels import (
     row_start,
     sample_texture,
 )
-from training.phantom.tissues import Tissue
+from training.phantom.painting.tissues import Tissue
 
 SACRAL_NARROWING: Final = {"S1": 0.92, "S2": 0.66, "S3": 0.5, "S4": 0.36, "S5": 0.25}
 CONUS_TAPER_MM: Final = 22.0

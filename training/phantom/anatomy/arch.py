@@ -11,12 +11,9 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from models.localiser.classes import Structure
-from training.phantom.anatomy import Bone, Subject
-from training.phantom.atlas import atlas_parts, skull_parts
-from training.phantom.grid import Canvas
-from training.phantom.kernels import FAR_MM, Patch, Texture, jit, sample_texture
-from training.phantom.norms import joined_sides, level_names, norm_of
-from training.phantom.solids import (
+from training.phantom.anatomy.atlas import atlas_parts, skull_parts
+from training.phantom.anatomy.norms import joined_sides, level_names, norm_of
+from training.phantom.anatomy.solids import (
     NO_PARTS,
     Part,
     SolidLook,
@@ -27,7 +24,10 @@ from training.phantom.solids import (
     solid_patch,
     table_of,
 )
-from training.phantom.tissues import Tissue
+from training.phantom.anatomy.spine import Bone, Subject
+from training.phantom.painting.grid import Canvas
+from training.phantom.painting.kernels import FAR_MM, Patch, Texture, jit, sample_texture
+from training.phantom.painting.tissues import Tissue
 
 _ARCH, _BODY = int(Structure.POSTERIOR_ELEMENTS), int(Structure.BODY)
 _SACRUM = int(Structure.SACRUM_LOWER)

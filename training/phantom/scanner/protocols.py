@@ -9,10 +9,10 @@ from typing import Final, TypeVar
 import numpy as np
 
 from models.volume import Role
-from training.phantom.mix import TRAIN, AcquisitionMix
-from training.phantom.physics import DixonPart, Sequence
-from training.phantom.sequences import outside_the_tables, sample_sequence
-from training.phantom.vendors import SETTINGS
+from training.phantom.scanner.mix import TRAIN, AcquisitionMix
+from training.phantom.scanner.physics import DixonPart, Sequence
+from training.phantom.scanner.sequences import outside_the_tables, sample_sequence
+from training.phantom.scanner.vendors import SETTINGS
 
 Value = TypeVar("Value")
 

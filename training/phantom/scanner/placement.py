@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from models.errors import GeometryError
 from models.geometry import to_lps
-from training.phantom.protocols import Protocol
-from training.phantom.sampling import SliceGeometry
-from training.phantom.tissues import TissueGrid
+from training.phantom.painting.tissues import TissueGrid
+from training.phantom.scanner.protocols import Protocol
+from training.phantom.scanner.sampling import SliceGeometry
 
 
 @dataclass(frozen=True, slots=True)

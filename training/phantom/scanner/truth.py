@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from models.localiser.classes import Structure
 from models.volume import Volume
-from training.phantom.sampling import SliceGeometry, label_sampler
-from training.phantom.scan_kernels import vote
-from training.phantom.tissues import TissueGrid
+from training.phantom.painting.tissues import TissueGrid
+from training.phantom.scanner.kernels import vote
+from training.phantom.scanner.sampling import SliceGeometry, label_sampler
 
 _BONE: Final = np.isin(np.arange(256), (Structure.BODY, Structure.SACRUM_S1))
 

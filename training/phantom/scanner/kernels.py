@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.phantom.kernels import jit
+from training.phantom.painting.kernels import jit
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]

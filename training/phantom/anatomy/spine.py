@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import GeometryError
-from training.phantom.norms import SACRAL, level_names, norm_of
-from training.phantom.posture import Posture, rotation, sample_posture
-from training.phantom.subject import Demographics, Subject, sample_subject
+from training.phantom.anatomy.norms import SACRAL, level_names, norm_of
+from training.phantom.anatomy.posture import Posture, rotation, sample_posture
+from training.phantom.anatomy.subject import Demographics, Subject, sample_subject
 
 __all__ = [
     "BodyShape",

@@ -7,11 +7,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from training.phantom.anatomy import Bone
-from training.phantom.arch import Arch, lamina_edge, spinous_axis
-from training.phantom.grid import Canvas, Vector
-from training.phantom.kernels import Texture, sample_texture
-from training.phantom.solids import (
+from training.phantom.anatomy.arch import Arch, lamina_edge, spinous_axis
+from training.phantom.anatomy.solids import (
     NO_PARTS,
     Part,
     SolidLook,
@@ -20,7 +17,10 @@ from training.phantom.solids import (
     solid_patch,
     table_of,
 )
-from training.phantom.tissues import Tissue
+from training.phantom.anatomy.spine import Bone
+from training.phantom.painting.grid import Canvas, Vector
+from training.phantom.painting.kernels import Texture, sample_texture
+from training.phantom.painting.tissues import Tissue
 
 FLAVUM_HALF_WIDTH_MM: Final = 5.0
 LIGAMENTS_REACH_MM: Final = (25.0, 85.0, 60.0)

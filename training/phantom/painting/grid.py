@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.geometry import Affine, to_index
-from training.phantom.kernels import Maps, Patch, noise_lattice
-from training.phantom.tissues import TissueGrid
+from training.phantom.painting.kernels import Maps, Patch, noise_lattice
+from training.phantom.painting.tissues import TissueGrid
 
 Vector = NDArray[np.float64]
 

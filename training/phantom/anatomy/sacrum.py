@@ -8,11 +8,8 @@ from typing import Final
 import numpy as np
 
 from models.localiser.classes import Structure
-from training.phantom.anatomy import Bone, Spine
-from training.phantom.grid import Canvas
-from training.phantom.kernels import Texture, sample_texture
-from training.phantom.norms import joined_sides
-from training.phantom.solids import (
+from training.phantom.anatomy.norms import joined_sides
+from training.phantom.anatomy.solids import (
     NO_PARTS,
     Part,
     SolidLook,
@@ -22,7 +19,10 @@ from training.phantom.solids import (
     solid_patch,
     table_of,
 )
-from training.phantom.tissues import Tissue
+from training.phantom.anatomy.spine import Bone, Spine
+from training.phantom.painting.grid import Canvas
+from training.phantom.painting.kernels import Texture, sample_texture
+from training.phantom.painting.tissues import Tissue
 
 _S1, _LOWER = int(Structure.SACRUM_S1), int(Structure.SACRUM_LOWER)
 _ARCH = int(Structure.POSTERIOR_ELEMENTS)

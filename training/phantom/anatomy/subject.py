@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from models.errors import GeometryError
-from training.phantom.norms import CASTELLVI, NUMBERINGS
+from training.phantom.anatomy.norms import CASTELLVI, NUMBERINGS
 
 MEAN_STATURE_CM: Final = {"F": (163.0, 6.5), "M": (176.0, 7.0)}
 """Mean and standard deviation of adult stature."""

@@ -1,0 +1,1 @@
+"""The bones, discs, canal and soft tissue of one spine: sampled as numbers, painted as shapes."""

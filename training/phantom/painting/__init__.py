@@ -1,0 +1,1 @@
+"""What every painter shares: tissues, the fine grid under the slices, compiled kernels."""
