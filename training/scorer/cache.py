@@ -73,7 +73,9 @@ def level_set(made: SyntheticStudy, case_name: str) -> LevelSet | None:
     kept, maps, targets, about = [], [], [], []
     for level, vertebra in enumerate(made.localisation.vertebrae):
         truth = truths[vertebra.index]
-        if truth.level == "S1" or truth.visible != "complete":
+        # A body that leaves the stack at its sides is scored like any other, as in service: what
+        # counts is whether the localiser sees it cut.
+        if truth.level == "S1":
             continue
         if vertebra.coverage is not Coverage.COMPLETE:
             continue
