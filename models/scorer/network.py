@@ -2,7 +2,7 @@
 
 Defined in MONAI blocks and imported by training only; serving runs its ONNX export. The heads see
 the body itself beside its neighbours: features are averaged inside the body's mask, inside the
-other bodies' mask, and around both.
+other bodies' mask, and around both, beside the plain readings of `models.scorer.readings`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from models.scorer.crops import CHANNELS, PRESENCE
 from models.scorer.heads import HEADS
+from models.scorer.readings import COUNT, readings
 
 WIDTHS = (16, 32, 64, 96)
 """Channels at in-plane strides 2, 4, 8 and 16; slices are halved at the last two."""
@@ -81,12 +82,12 @@ class ScorerNetwork(nn.Module):
         self.lateral1 = _convolution(second + first, first, (1, 1, 1))
         self.refine1 = AnisotropicBlock(first)
         self.edema_map = nn.Conv3d(first, 1, kernel_size=1)
-        pooled = 3 * second + 3 * third + fourth + 2 + len(PRESENCE)
+        pooled = 3 * second + 3 * third + fourth + COUNT + len(PRESENCE)
         self.heads = nn.Sequential(
-            nn.Linear(pooled, 128),
+            nn.Linear(pooled, 160),
             nn.ReLU(inplace=True),
             nn.Dropout(dropout),
-            nn.Linear(128, len(HEADS)),
+            nn.Linear(160, len(HEADS)),
         )
 
     def forward(self, crops: Tensor, presence: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,7 +113,7 @@ class ScorerNetwork(nn.Module):
         pooled = [widest.mean(dim=(2, 3, 4)), presence]
         for features in (up2, coarse):
             pooled.extend(_means_inside(features, masks))
-        pooled.append(_map_summary(edema_map, masks))
+        pooled.append(readings(crops, masks[:, :2], edema_map))
         return edema_map, self.heads(torch.cat(pooled, dim=1))
 
 
@@ -137,9 +138,3 @@ def _means_inside(features: Tensor, masks: Tensor) -> list[Tensor]:
         / (small[:, i : i + 1].sum(dim=(2, 3, 4)) + 1e-2)
         for i in range(3)
     ]
-
-
-def _map_summary(edema_map: Tensor, masks: Tensor) -> Tensor:
-    """(batch, 2): share of this body and of its neighbours that the map calls edema."""
-    probability = torch.sigmoid(edema_map)
-    return torch.cat(_means_inside(probability, masks)[:2], dim=1)

@@ -19,11 +19,11 @@ from training.scorer.cache import load_levels, unpacked
 from training.scorer.targets import UNKNOWN, without_fluid
 
 IMAGES: Final = len(CHANNELS) - 2
-FAINTEST_CONTRAST: Final = 0.2
+FAINTEST_CONTRAST: Final = 0.25
 """Contrast of edema to the marrow around it, log signal, under which no reader would call it. The
 question is not asked there: a network made to answer it calls every slightly bright body."""
 
-MOST_WAVES: Final = 0.24
+MOST_WAVES: Final = 0.14
 """Largest SD, in log signal, of the smooth variation added to a channel."""
 
 DROP_FLUID: Final = 0.06
@@ -200,5 +200,5 @@ def _disturb(image: NDArray[np.float32], rng: np.random.Generator) -> None:
     image += _waves(image.shape, rng) * np.float32(rng.uniform(0.0, MOST_WAVES))
     if rng.random() < 0.5:
         grain = rng.standard_normal(image.shape, dtype=np.float32)
-        image += grain * np.float32(rng.uniform(0.0, 0.12))
+        image += grain * np.float32(rng.uniform(0.0, 0.09))
     np.clip(image, *LOG_RANGE, out=image)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from models.scorer.heads import BINARY_HEADS, HEADS, MIMICS, NEEDS_FLUID, SHAPES, SIGNS
 from training.phantom.painting.tissues import LevelTruth
 
-EDEMA_PRESENT: Final = 0.03
+EDEMA_PRESENT: Final = 0.05
 EDEMA_ABSENT: Final = 0.005
 """Edematous part of the body from which edema is present, and below which it is absent; between
 the two the question is not asked."""
