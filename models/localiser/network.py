@@ -23,7 +23,7 @@ IMAGE_CHANNELS: Final = 2
 OFFSET_CHANNELS: Final = 2
 """Votes for the body's centre: rows and columns, in units of `preprocess.OFFSET_UNIT_MM`."""
 
-WIDTHS: Final = (16, 32, 64, 96, 128)
+WIDTHS: Final = (12, 24, 48, 96, 128)
 """Channels at pixel sizes of 2, 4, 8, 16 and 32 mm."""
 
 CROSS_SLICE_FROM: Final = 1

@@ -9,11 +9,12 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from service.api import jobs as job_routes
-from service.api import pages, problems, studies, system
+from service.api import pages, plan, problems, studies, system
 from service.api.access import BrowserGuard, Gate
 from service.api.headers import SecurityHeaders
 from service.api.metrics import Metrics, RequestMetrics
 from service.jobs.job import Jobs
+from service.planning.profiles import load_profiles
 from service.settings import Settings
 
 
@@ -23,6 +24,9 @@ def create_app(settings: Settings, jobs: Jobs) -> FastAPI:
     Args:
         settings: Of this installation.
         jobs: Where studies go and reports come from.
+
+    Raises:
+        ProfileError: A planning profile does not make sense; said at start, not at a plan.
     """
 
     @asynccontextmanager
@@ -44,10 +48,12 @@ def create_app(settings: Settings, jobs: Jobs) -> FastAPI:
     )
     app.state.settings = settings
     app.state.jobs = jobs
+    app.state.profiles = load_profiles(settings.planning_profiles)
     app.state.gate = Gate(key.get_secret_value() for key in settings.api_keys)
     app.state.metrics = Metrics(jobs)
     for router in (
         studies.router,
+        plan.router,
         job_routes.router,
         system.public,
         system.router,

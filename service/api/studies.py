@@ -102,7 +102,7 @@ async def list_studies(request: Request) -> StudyList:
 async def get_report(request: Request, study_uid: StudyUid) -> Response:
     """The newest report of a study, as JSON or HTML by Accept."""
     jobs: Jobs = request.app.state.jobs
-    return report_response(jobs, _job_of(jobs, study_uid), request)
+    return report_response(jobs, job_of(jobs, study_uid), request)
 
 
 @router.get("/{study_uid}/key-images/{number}.png", response_class=FileResponse)
@@ -111,7 +111,7 @@ async def get_key_image(
 ) -> Response:
     """A key image; 1 is the overview."""
     jobs: Jobs = request.app.state.jobs
-    path = jobs.results(_job_of(jobs, study_uid).job_id) / f"key-{number}.png"
+    path = jobs.results(job_of(jobs, study_uid).job_id) / f"key-{number}.png"
     if not path.is_file():
         raise ProblemError(404, "key_image_not_found", "The report has no such key image.")
     return FileResponse(path, media_type="image/png")
@@ -123,7 +123,7 @@ async def get_level(request: Request, study_uid: StudyUid, level: str) -> Respon
     if level not in LEVELS:
         raise ProblemError(422, "validation_failed", "The level is not one of C1 to S1.")
     jobs: Jobs = request.app.state.jobs
-    job = _job_of(jobs, study_uid)
+    job = job_of(jobs, study_uid)
     content = await run_in_threadpool((jobs.results(job.job_id) / "report.json").read_bytes)
     for entry in json.loads(content)["levels"]:
         if entry["level"] == level:
@@ -193,7 +193,12 @@ def _answer(jobs: Jobs, job: Job, request: Request) -> Response:
     )
 
 
-def _job_of(jobs: Jobs, study_uid: str) -> Job:
+def job_of(jobs: Jobs, study_uid: str) -> Job:
+    """The job with the newest report of a study.
+
+    Raises:
+        ProblemError: 404, there is none.
+    """
     job = jobs.newest_of(study_uid)
     if job is None:
         raise ProblemError(404, "study_not_found", "There is no report of this study.")

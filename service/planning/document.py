@@ -14,8 +14,17 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 from models.findings import Anchor, Coverage
 from service.planning.clinical import ClinicalInput
-from service.planning.model import Approach, Candidate, Evidence, Outcome, Route, Scope, Topic
-from service.report.document import Millilitres, Probability, Status
+from service.planning.model import (
+    Approach,
+    Candidate,
+    Evidence,
+    Outcome,
+    Route,
+    Scope,
+    SectionKind,
+    Topic,
+)
+from service.report.document import Millilitres, Probability, Status, TargetReport
 
 PLANNING_SCHEMA: Final = "planning/1"
 
@@ -147,10 +156,17 @@ class ApproachPlan(_Part):
 
 
 class TechniqueSheet(_Part):
-    """Technical considerations of a candidate level, which follow from rules only."""
+    """Technical considerations of a candidate level, which follow from rules only.
+
+    Attributes:
+        target: Measured on the images, diagrammatic; None where it was not.
+        target_missing: Why there is none, a code.
+    """
 
     approach: ApproachPlan
     considerations: tuple[Consideration, ...]
+    target: TargetReport | None = None
+    target_missing: str | None = None
 
 
 class LevelPlan(_Part):
@@ -252,6 +268,35 @@ class StudySummary(_Part):
     anchor: Anchor
 
 
+class ProcedureItem(_Part):
+    """A sentence of a checklist; it holds for every patient."""
+
+    id: str
+    sentence: str
+    source: SourceReference
+
+
+class ProcedureSection(_Part):
+    """A checklist, the rules for stopping, rates of complications, or what is disputed."""
+
+    id: str
+    title: str
+    kind: SectionKind
+    items: tuple[ProcedureItem, ...]
+
+
+class Signature(_Part):
+    """Who took responsibility for the document, and when.
+
+    Attributes:
+        document_sha256: Of the draft that was signed, as its JSON was written.
+    """
+
+    name: str
+    signed: datetime
+    document_sha256: str
+
+
 class Unread(_Part):
     """A part of a FHIR Bundle that was not used.
 
@@ -274,6 +319,9 @@ class PlanningDocument(_Part):
         clinical: What was given, as read.
         missing: Clinical inputs that the rules asked for and did not get, in the schema's order.
         unread: What of a FHIR Bundle was not used.
+        checklists: Which file `procedure` was read from.
+        procedure: From referral to discharge.
+        signature: Set when the document is signed.
     """
 
     schema_version: Literal["planning/1"] = PLANNING_SCHEMA
@@ -289,3 +337,6 @@ class PlanningDocument(_Part):
     levels: tuple[LevelPlan, ...]
     session: SessionPlan
     unread: tuple[Unread, ...] = ()
+    checklists: RuleSetReference
+    procedure: tuple[ProcedureSection, ...]
+    signature: Signature | None = None

@@ -216,6 +216,51 @@ class ApproachRule:
     evidence: Evidence
 
 
+class SectionKind(StrEnum):
+    """How a section of the procedure is read."""
+
+    CHECKLIST = "checklist"
+    STOP_RULES = "stop_rules"
+    RATES = "rates"
+    EVIDENCE = "evidence"
+
+
+@dataclass(frozen=True, slots=True)
+class ProcedureItem:
+    """A sentence of a checklist; `id` is unique in the file."""
+
+    id: str
+    sentence: str
+    source: Source
+    where: str
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class ProcedureSection:
+    """A checklist, the rules for stopping, rates of complications, or what is disputed."""
+
+    id: str
+    title: str
+    kind: SectionKind
+    items: tuple[ProcedureItem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Procedure:
+    """The procedure from referral to discharge.
+
+    Attributes:
+        version: Semantic version of the file.
+        sections: In the order of the file.
+        sha256: Of the file and what it includes.
+    """
+
+    version: str
+    sections: tuple[ProcedureSection, ...]
+    sha256: str
+
+
 @dataclass(frozen=True, slots=True)
 class Technique:
     """The technical table and considerations.
@@ -273,6 +318,7 @@ class Profile:
         rules: Every rule, the included ones first.
         thresholds: By name.
         technique: What goes with the rules.
+        procedure: The checklists.
         sha256: Of everything that was read for the rules, included rule sets too.
     """
 
@@ -284,4 +330,5 @@ class Profile:
     rules: tuple[Rule, ...]
     thresholds: Mapping[str, Threshold] = field(repr=False)
     technique: Technique = field(repr=False)
+    procedure: Procedure = field(repr=False)
     sha256: str = ""

@@ -19,11 +19,14 @@ from service.planning.document import (
     LevelPlan,
     PatientPlan,
     PlanningDocument,
+    ProcedureItem,
+    ProcedureSection,
     RoutedLevel,
     RuleSetReference,
     SeenValue,
     SessionLevel,
     SessionPlan,
+    SourceReference,
     StudySummary,
     TechniqueSheet,
     Unread,
@@ -31,7 +34,7 @@ from service.planning.document import (
 from service.planning.evaluate import Answers, Asker, LevelView
 from service.planning.facts import level_facts, patient_facts
 from service.planning.inputs import Origin, vocabulary
-from service.planning.model import Candidate, Outcome, Profile, Route, Scope
+from service.planning.model import Candidate, Outcome, Procedure, Profile, Route, Scope
 from service.planning.technique import MAX_LEVELS, SESSION_RULES, UNNAMED
 from service.report.document import LevelReport, StudyReport
 from service.report.headline import level_title
@@ -105,6 +108,14 @@ def plan(
         levels=levels,
         session=_session(asker, levels),
         unread=tuple(unread),
+        checklists=RuleSetReference(
+            name="procedure",
+            version=profile.procedure.version,
+            title="Checklists, complications and what is disputed",
+            basis="Informational; the department decides.",
+            sha256=profile.procedure.sha256,
+        ),
+        procedure=_procedure(profile.procedure),
     )
 
 
@@ -158,7 +169,38 @@ def _gravest(routes: Iterable[Route | None]) -> Route:
 def _technique(level: LevelReport, asker: Asker) -> TechniqueSheet:
     name = level.level or UNNAMED
     rows = (row for row in asker.profile.technique.approaches if name in row.levels)
-    return TechniqueSheet(approach=asker.approach(rows), considerations=asker.advice(Scope.LEVEL))
+    geometry = level.geometry
+    target = None if geometry is None else geometry.target
+    missing = None
+    if target is None:
+        missing = "not_measured" if geometry is None else geometry.reasons.get("target")
+    return TechniqueSheet(
+        approach=asker.approach(rows),
+        considerations=asker.advice(Scope.LEVEL),
+        target=target,
+        target_missing=missing,
+    )
+
+
+def _procedure(procedure: Procedure) -> tuple[ProcedureSection, ...]:
+    return tuple(
+        ProcedureSection(
+            id=section.id,
+            title=section.title,
+            kind=section.kind,
+            items=tuple(
+                ProcedureItem(
+                    id=item.id,
+                    sentence=item.sentence,
+                    source=SourceReference(
+                        text=item.source.text, where=item.where, evidence=item.evidence
+                    ),
+                )
+                for item in section.items
+            ),
+        )
+        for section in procedure.sections
+    )
 
 
 def _session(asker: Asker, levels: Sequence[LevelPlan]) -> SessionPlan:

@@ -1,8 +1,8 @@
 """Load guideline profiles: the shipped ones and a site's own, each checked whole before use.
 
 A profile includes rule sets (`sets/`), leaves some of their rules out, and adds its own. A site's
-folder is looked into before the shipped one, for profiles, rule sets and `technique.toml` alike; a
-single file is a profile of its own.
+folder is looked into before the shipped one, for profiles, rule sets, `technique.toml` and
+`procedure.toml` alike; a single file is a profile of its own.
 
 Two laws are checked for every rule, so that removing information never brings a level nearer to
 eligible: an undecided rule never counts for more than a fired one, and only rules that close or
@@ -21,12 +21,14 @@ from service.planning.errors import ProfileMissingError
 from service.planning.model import (
     CandidateRule,
     Outcome,
+    Procedure,
     Profile,
     Rule,
     Scope,
     Technique,
 )
 from service.planning.parse import knows
+from service.planning.procedure import PROCEDURE, load_procedure
 from service.planning.tables import CandidateTable, ProfileFile, RuleTable, read_table
 from service.planning.technique import TECHNIQUE, load_technique
 
@@ -53,11 +55,11 @@ def load_profiles(site: Path | None = None) -> Mapping[str, Profile]:
         raise ProfileMissingError("the site's planning profiles are not there")
     own = site if site is not None and site.is_dir() else None
     store = Store((PACKAGED,) if own is None else (own, PACKAGED))
-    technique = load_technique(store)
+    technique, procedure = load_technique(store), load_procedure(store)
     paths = [folder_file for folder in store.folders[::-1] for folder_file in _files(folder)]
     if site is not None and own is None:
         paths.append(site)
-    profiles = (_load(path, store, technique) for path in paths)
+    profiles = (_load(path, store, technique, procedure) for path in paths)
     by_name = {profile.name: profile for profile in profiles}
     return dict(sorted(by_name.items()))
 
@@ -74,10 +76,10 @@ def choose_profile(profiles: Mapping[str, Profile], name: str = DEFAULT_PROFILE)
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.toml") if path.name != TECHNIQUE)
+    return sorted(path for path in folder.glob("*.toml") if path.name not in (TECHNIQUE, PROCEDURE))
 
 
-def _load(path: Path, store: Store, technique: Technique) -> Profile:
+def _load(path: Path, store: Store, technique: Technique, procedure: Procedure) -> Profile:
     file, content = read_table(path, ProfileFile)
     definitions = define(path, file, content, store)
     included = [table for part in definitions.sets for table in part.rules]
@@ -100,6 +102,7 @@ def _load(path: Path, store: Store, technique: Technique) -> Profile:
         rules=rules,
         thresholds=definitions.thresholds,
         technique=technique,
+        procedure=procedure,
         sha256=definitions.sha256,
     )
 

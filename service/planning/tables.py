@@ -10,7 +10,15 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError
 
 from service.planning.errors import ProfileError
-from service.planning.model import Approach, Evidence, Outcome, Route, Scope, Topic
+from service.planning.model import (
+    Approach,
+    Evidence,
+    Outcome,
+    Route,
+    Scope,
+    SectionKind,
+    Topic,
+)
 
 PROFILE_SCHEMA: Final = "planning-profile/1"
 RULE_SET_SCHEMA: Final = "planning-rules/1"
@@ -129,6 +137,29 @@ class TechniqueFile(DefinitionFile):
     schema_: Literal["planning-technique/1"] = Field(alias="schema")
     approaches: tuple[ApproachTable, ...]
     considerations: tuple[AdviceTable, ...]
+
+
+class ProcedureItemTable(_Sourced):
+    """A sentence of a checklist."""
+
+    id: RuleId
+    sentence: Text
+
+
+class ProcedureSectionTable(_Table):
+    """A section of the procedure."""
+
+    id: Name
+    title: Text
+    kind: SectionKind
+    items: tuple[ProcedureItemTable, ...] = Field(min_length=1)
+
+
+class ProcedureFile(DefinitionFile):
+    """The procedure from referral to discharge."""
+
+    schema_: Literal["planning-procedure/1"] = Field(alias="schema")
+    sections: tuple[ProcedureSectionTable, ...] = Field(min_length=1)
 
 
 AnyFile = TypeVar("AnyFile", bound=DefinitionFile)

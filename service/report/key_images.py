@@ -6,7 +6,7 @@ and calls and no identity of the patient.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +24,7 @@ from service.report.headline import (
     tone_of,
     words,
 )
+from service.report.key_image_places import PanelPlace, place_of
 from service.report.painting import panel, sheet
 from service.report.png import png
 from service.report.result import StudyResult
@@ -39,11 +40,15 @@ class KeyImage:
         number: From 1; 1 is the overview.
         caption: What it shows.
         png: The file's bytes.
+        label_value: Of the one body it shows; None for the overview.
+        panels: The slices on it, and where they lie.
     """
 
     number: int
     caption: str
     png: bytes
+    label_value: int | None
+    panels: tuple[PanelPlace, ...]
 
 
 def key_images(result: StudyResult, views: StudyViews | None = None) -> Iterator[KeyImage]:
@@ -63,14 +68,17 @@ def key_images(result: StudyResult, views: StudyViews | None = None) -> Iterator
         f"{slice_caption(view)}. {score_meaning(levels.values(), view.role)}" for view in overviews
     ]
     title = "Mid-sagittal overview"
-    yield KeyImage(1, title, png(sheet(panels, captions, (title,), _tones(levels))))
+    picture, corners = sheet(panels, captions, (title,), _tones(levels))
+    yield KeyImage(1, title, png(picture), None, _places(overviews, corners))
     found = [(index, level) for index, level in levels.items() if tone_of(level) in FINDING_TONES]
     for number, (index, level) in enumerate(found, start=2):
         crops = [views.crop(role, index, CROP_PX_PER_MM) for role in views.roles]
         panels = [panel(views, view, {index: level}, named=False) for view in crops]
         lines = tuple(_caption(level))
         captions = [slice_caption(view) for view in crops]
-        yield KeyImage(number, lines[0], png(sheet(panels, captions, lines, ())))
+        picture, corners = sheet(panels, captions, lines, ())
+        places = _places(crops, corners)
+        yield KeyImage(number, lines[0], png(picture), level.label_value, places)
 
 
 def levels_by_index(result: StudyResult) -> dict[int, LevelReport]:
@@ -82,6 +90,10 @@ def levels_by_index(result: StudyResult) -> dict[int, LevelReport]:
         vertebra.index: level
         for vertebra, level in zip(vertebrae, result.report.levels, strict=True)
     }
+
+
+def _places(views: Sequence[View], corners: Sequence[tuple[int, int]]) -> tuple[PanelPlace, ...]:
+    return tuple(place_of(view, corner) for view, corner in zip(views, corners, strict=True))
 
 
 def slice_caption(view: View) -> str:

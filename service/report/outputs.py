@@ -14,6 +14,7 @@ from models.errors import AcuityError
 from service.report.drawing import StudyViews, views_of
 from service.report.html import to_html
 from service.report.json_writer import to_json
+from service.report.key_image_places import FILE_NAME, KeyImagePlace, KeyImagePlaces
 from service.report.key_images import key_images
 from service.report.nifti import edema_nifti, vertebrae_nifti
 from service.report.result import StudyResult
@@ -71,8 +72,8 @@ def write_outputs(
     directory.mkdir(parents=True, exist_ok=True)
     if Format.PNG in formats:
         # A second run may find fewer levels; a key image of the first must not outlive it.
-        for stale in directory.glob("key-*.png"):
-            stale.unlink()
+        for stale in (*directory.glob("key-*.png"), directory / FILE_NAME):
+            stale.unlink(missing_ok=True)
     views = views_of(result) if _PICTURES & set(formats) else None
     # Packing, resizing and flushing to disk do not hold the interpreter: formats made side by
     # side take half as long.
@@ -118,8 +119,20 @@ def _html(result: StudyResult, views: StudyViews | None) -> Files:
 
 
 def _png(result: StudyResult, views: StudyViews | None) -> Files:
+    places = []
     for image in key_images(result, views):
         yield f"key-{image.number}.png", image.png
+        places.append(
+            KeyImagePlace(
+                number=image.number,
+                caption=image.caption,
+                label_value=image.label_value,
+                panels=image.panels,
+            )
+        )
+    if places:
+        document = KeyImagePlaces(images=tuple(places))
+        yield FILE_NAME, document.model_dump_json(indent=1).encode()
 
 
 def _nii(result: StudyResult, _views: StudyViews | None) -> Files:

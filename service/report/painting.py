@@ -72,11 +72,11 @@ def sheet(
     captions: Sequence[str],
     title: Sequence[str],
     legend: Sequence[Tone],
-) -> NDArray[np.uint8]:
+) -> tuple[NDArray[np.uint8], tuple[tuple[int, int], ...]]:
     """Lay panels side by side under a title, each with its caption, statement and legend below.
 
     Returns:
-        (height, width, 3) RGB.
+        (height, width, 3) RGB, and where each panel's (left, top) corner lies in it.
     """
     fonts = [_font(22), *(_font(16) for _ in title[1:])]
     small = _font(14)
@@ -97,15 +97,17 @@ def sheet(
     for row, (line, font) in enumerate(zip(title, fonts, strict=True)):
         draw.text((GAP_PX, GAP_PX + LINE_PX * row), line, fill=TEXT, font=font)
     left = GAP_PX
+    corners = []
     for shown, caption, panel_width in zip(panels, captions, widths, strict=True):
         draw.text((left, top - 22), caption, fill=FAINT, font=small)
         picture.paste(shown, (left, top))
+        corners.append((left, top))
         left += panel_width + GAP_PX
     x = float(GAP_PX)
     for (text, colour), length in zip(below, lengths, strict=True):
         draw.text((x, panels_bottom + GAP_PX), text, fill=colour, font=small)
         x += length + 2 * GAP_PX
-    return np.asarray(picture)
+    return np.asarray(picture), tuple(corners)
 
 
 @cache

@@ -31,7 +31,10 @@ CORTEX_MM: Final = 0.9
 
 FAINTEST_VEIN: Final = 0.15
 LABEL_MARGIN_MM: Final = -0.25
-"""Bodies are labelled to just inside their outer cortex, as readers outline them."""
+WALL_MARGIN_MM: Final = -1.1
+"""Bodies are labelled to just inside their endplates, and at the walls to where marrow begins:
+cortex and longitudinal ligament are one dark line there, and readers outline what lies inside it.
+Masks of real scans lie 1 to 2 mm inside the outer border of that line."""
 
 EDGE_RADIUS_MM: Final = 1.6
 REACH_MM: Final = 3.0
@@ -310,7 +313,8 @@ def _paint_body(
             if solid >= 0.0:
                 continue
             at = (k, i, j)
-            if solid < LABEL_MARGIN_MM:
+            margin = WALL_MARGIN_MM if solid > plate + 0.3 else LABEL_MARGIN_MM
+            if solid < margin:
                 maps.structure[at] = labels[0]
                 maps.body[at] = labels[1]
             if solid >= -marrow.cortex or plate >= -marrow.plate:
