@@ -112,7 +112,7 @@ def _calls(level: LevelReport) -> Facts:
     if level.edema is not None:
         facts["edema"] = level.edema.call.value
         facts["edema_probability"] = level.edema.probability
-        facts["edema_extent_percent"] = 100.0 * level.edema.extent_fraction
+        facts["edema_extent_percent"] = round(100.0 * level.edema.extent_fraction, 2)
     if level.fracture is not None:
         facts["fracture"] = level.fracture.call.value
         facts["fracture_probability"] = level.fracture.probability

@@ -19,7 +19,9 @@ from pydicom.dataset import FileDataset
 
 from models.registry import PACKAGED, bundle_folders
 from service.cli.train import STEPS
+from service.report.json_writer import to_json
 from tests import builders
+from tests.unit.report import made
 
 needs_bundles = pytest.mark.skipif(
     not bundle_folders(), reason="no model bundle is committed: nothing can be analysed"
@@ -211,3 +213,39 @@ def test_train_hands_the_rest_over() -> None:
     done = acuity("train", "phantom", "--help")
     assert done.returncode == 0, done.stderr
     assert "--count" in done.stdout
+
+
+@needs_bundles
+def test_a_plan_from_a_report(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert acuity("analyze", sample(), "--out", out).returncode == 0
+    clinical = tmp_path / "clinical.json"
+    clinical.write_text('{"age_years": 78, "pain_present": true}')
+    done = acuity(
+        "plan", out / "report.json", "--clinical", clinical, "--out", out, "--sign", "A", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["schema_version"] == "planning/1"
+    assert document["patient"]["outcome"] == "insufficient_information"
+    assert document["signature"]["name"] == "A"
+    assert {"plan.json", "plan.html", "plan-fhir.json"} <= {path.name for path in out.iterdir()}
+    assert json.loads((out / "plan.json").read_bytes()) == document
+
+
+def test_bad_clinical_input_names_the_field_and_ends_with_usage(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    report.write_bytes(to_json(made.result().report))
+    clinical = tmp_path / "clinical.json"
+    clinical.write_text('{"inr": "Secret"}')
+    done = acuity("plan", report, "--clinical", clinical)
+    assert done.returncode == 2
+    assert "clinical_input_invalid: inr" in done.stderr
+    assert "Secret" not in done.stderr
+    clinical.write_text("{}")
+    done = acuity("plan", report, "--clinical", clinical, "--profile", "own")
+    assert done.returncode == 2
+    assert "planning_profile_missing" in done.stderr
+    done = acuity("plan", clinical, "--clinical", clinical)
+    assert done.returncode == 2
+    assert "report_invalid" in done.stderr

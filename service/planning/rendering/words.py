@@ -20,3 +20,8 @@ ROUTE_WORDS: Final[Mapping[Route, str]] = {
     Route.NEUROLOGICAL: "Neurology comes first",
     Route.DISCUSSION: "Discussion between clinicians and patient",
 }
+
+
+def first_low(text: str) -> str:
+    """The text as it goes on after a colon; abbreviations keep their capitals."""
+    return text[:1].lower() + text[1:]

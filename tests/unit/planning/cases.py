@@ -265,6 +265,7 @@ def _geometry(changes: Mapping[str, Any], absent: set[str]) -> GeometryReport:
     """The measured parts, changed by part and field; both pedicles are alike unless changed."""
     parts = {**GEOMETRY, "pedicle_right": GEOMETRY["pedicle_left"]}
     made = {name: {**part, **changes.get(name, {})} for name, part in parts.items()}
+    plain = {name: value for name, value in changes.items() if name in UNMEASURED}
     return GeometryReport.model_validate(
-        {**UNMEASURED, **made, **dict.fromkeys(absent & set(made))}
+        {**UNMEASURED, **made, **plain, **dict.fromkeys(absent & set(made))}
     )

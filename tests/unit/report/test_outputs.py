@@ -21,6 +21,7 @@ def test_files_have_the_names_of_the_contract(tmp_path: Path) -> None:
         "key-1.png",
         "key-2.png",
         "key-3.png",
+        "key-images.json",
         "vertebrae.nii.gz",
         "edema.nii.gz",
     ]
@@ -44,7 +45,7 @@ def test_second_run_leaves_no_key_image_of_the_first(tmp_path: Path) -> None:
     (tmp_path / "key-9.png").write_bytes(b"of an earlier run")
     write_outputs(made.result(), tmp_path, {Format.PNG})
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "key-1.png", "key-2.png", "key-3.png",
+        "key-1.png", "key-2.png", "key-3.png", "key-images.json",
     ]  # fmt: skip
 
 

@@ -83,9 +83,12 @@ def test_heat_is_laid_over_the_reference_series() -> None:
 
 def test_sheet_holds_its_panels_side_by_side() -> None:
     first, second = Image.new("RGB", (300, 40), (9, 8, 7)), Image.new("RGB", (350, 60), (1, 2, 3))
-    laid = sheet([first, second], ["one", "two"], ("title", "line below"), ())
+    laid, corners = sheet([first, second], ["one", "two"], ("title", "line below"), ())
     assert laid.dtype == np.uint8
     assert tuple(laid[0, 0]) == BACKGROUND
+    for (left, top), colour in zip(corners, [(9, 8, 7), (1, 2, 3)], strict=True):
+        assert tuple(laid[top, left]) == colour
+        assert tuple(laid[top, left - 1]) != colour
     assert int(np.all(laid == (9, 8, 7), axis=2).sum()) == 300 * 40
     assert int(np.all(laid == (1, 2, 3), axis=2).sum()) == 350 * 60
 
@@ -93,4 +96,4 @@ def test_sheet_holds_its_panels_side_by_side() -> None:
 def test_sheet_is_wide_enough_for_its_words() -> None:
     small = Image.new("RGB", (20, 20))
     words = "a caption that is much wider than its panel " * 3
-    assert sheet([small], [words], (FOOTER,), ()).shape[1] > 400
+    assert sheet([small], [words], (FOOTER,), ())[0].shape[1] > 400
