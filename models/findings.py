@@ -231,11 +231,14 @@ class Scores:
         edema_map: (slice, row, column) float32 probability in [0, 1] on the reference grid, zero
             outside bodies; None without a fluid-sensitive series.
         abstentions: What is withheld for the whole study, and why.
+        edema_threshold: Probability from which a voxel of the map counts as edematous; extents are
+            measured with it.
     """
 
     levels: tuple[LevelFindings, ...]
     edema_map: NDArray[np.float32] | None
     abstentions: tuple[Abstention, ...] = ()
+    edema_threshold: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,12 @@ class Scorer:
             for level in range(len(localisation.vertebrae))
         )
         abstentions = _abstentions(localisation, crops)
-        return Scores(levels, edema_map if fluid else None, abstentions)
+        return Scores(
+            levels,
+            edema_map if fluid else None,
+            abstentions,
+            edema_threshold=self._calibration.map_threshold,
+        )
 
     def _ask(self, crops: LevelCrops) -> _Answers:
         outputs = self._session.run({"crops": crops.array, "presence": crops.presence})

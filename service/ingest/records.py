@@ -7,8 +7,11 @@ later stages never ask whether an object was classic or enhanced.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from pydicom.dataset import Dataset
 
 from models.findings import Abstention, StudyVolumes
 from models.geometry import Plane
@@ -204,6 +207,8 @@ class Ingested:
         study_instance_uid: Of the study that was read; "" when no DICOM was found.
         files_used: How many files' pixels are in the chosen volumes.
         volumes: None when no sagittal spine MR series is usable; `abstentions` then says why.
+        headers: SOP Instance UID to the header of every instance whose pixels are used, for the
+            DICOM objects that refer to it. They hold the patient's identity: never logged.
     """
 
     study_instance_uid: str
@@ -212,3 +217,4 @@ class Ingested:
     refused_files: tuple[RefusedFile, ...]
     volumes: StudyVolumes | None
     abstentions: tuple[Abstention, ...]
+    headers: Mapping[str, Dataset] = field(default_factory=dict, repr=False)

@@ -37,6 +37,7 @@ from service.ingest.selection import (
 )
 from service.ingest.sequences import SeriesRole, role_of
 from service.ingest.series_text import words_of
+from service.ingest.source_headers import source_headers
 from service.ingest.stacking import Stack, stacks_of, volume_of, without
 
 _OTHER_STUDY = Refusal("other_study", "Another study of the input is read.")
@@ -82,6 +83,7 @@ def read_study(source: Path, *, limits: Limits, policy: StackPolicy, workspace: 
     selection = _select(readings)
     outcomes = tuple(_outcome(reading) for reading in readings)
     used, refused = _account(inventory.records, readings, unread)
+    chosen = (record for r in readings if r.used for record, _ in r.stack.slices)
     return Ingested(
         study_uid,
         outcomes,
@@ -89,6 +91,7 @@ def read_study(source: Path, *, limits: Limits, policy: StackPolicy, workspace: 
         (*inventory.refused, *refused),
         selection.volumes,
         abstentions_for(selection.volumes),
+        source_headers(chosen, limits),
     )
 
 

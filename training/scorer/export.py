@@ -1,6 +1,6 @@
 """From a finished run to a bundle: calibrate, evaluate, write the card, export, check parity.
 
-python -m training.scorer.export --run RUN --cache CACHE --held-out CACHE --store STORE
+python -m training.scorer.export --run RUN --cache CACHE --held-out HELD --stress STRESS --store DIR
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ from training.scorer.pool import LevelPool
 COMMAND: Final = "python -m training.scorer.export"
 CHOSEN_ON: Final = "held-out synthetic cases, calibration half"
 MEASURED_ON: Final = "held-out synthetic cases, test half"
+STRESSED_ON: Final = (
+    "synthetic cases of the shifted recipe `stress`, never trained or calibrated on"
+)
 
 
 def load_run(run: Path) -> ScorerNetwork:
@@ -55,8 +58,17 @@ def halves(held_out: Path) -> tuple[LevelPool, LevelPool]:
     return pools
 
 
-def finish(run: Path, cache: Path, held_out: Path) -> tuple[FittedCalibration, dict[str, Any]]:
-    """Calibrate and evaluate a run; both are also written into its folder."""
+def finish(
+    run: Path, cache: Path, held_out: Path, stress: Path | None = None
+) -> tuple[FittedCalibration, dict[str, Any]]:
+    """Calibrate and evaluate a run; both are also written into its folder.
+
+    Args:
+        run: Run folder.
+        cache: Crops of the training cases.
+        held_out: Crops of held-out cases.
+        stress: Crops of cases of the recipe `stress`, for figures under "stress" only.
+    """
     network = load_run(run)
     calibration_half, test_half = halves(held_out)
     training = LevelPool(cache, "train")
@@ -72,6 +84,10 @@ def finish(run: Path, cache: Path, held_out: Path) -> tuple[FittedCalibration, d
     figures = evaluate(network, test_half, read_calibration(metadata))
     figures["training_levels"] = len(training.crops)
     figures["calibration_levels"] = len(calibration_half.crops)
+    if stress is not None:
+        shifted = LevelPool(stress)
+        shifted.refresh()
+        figures["stress"] = evaluate(network, shifted, read_calibration(metadata))
     (run / "figures.json").write_text(json.dumps(figures, indent=1))
     return fitted, figures
 
@@ -114,7 +130,7 @@ def draft_of(
     )
 
 
-def _card(figures: dict[str, Any]) -> ModelCard:
+def _figures(figures: dict[str, Any], measured_on: str) -> list[Figure]:
     shown = []
     for view in ("as_acquired", "fluid_only"):
         for name in CALLED:
@@ -124,19 +140,27 @@ def _card(figures: dict[str, Any]) -> ModelCard:
             interval = part["auroc_95"]
             between = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
             text = (
-                f"AUROC {part['auroc']:.3f}{between}, sensitivity {part['sensitivity']:.2f}, "
-                f"specificity {part['specificity']:.2f}, ECE {part['ece']:.3f}, "
+                f"AUROC {part['auroc']:.3f}{between}, called present of positives "
+                f"{part['sensitivity']:.2f}, called absent of negatives {part['specificity']:.2f}, "
+                f"indeterminate {part['indeterminate']:.2f}, ECE {part['ece']:.3f}, "
                 f"{part['positive']} of {part['asked']} positive"
             )
             series = view.replace("_", " ")
-            shown.append(Figure(f"{name}, {series}", text, MEASURED_ON, COMMAND))
+            shown.append(Figure(f"{name}, {series}", text, measured_on, COMMAND))
     extent = figures["as_acquired"]["extent"]
     if extent["bodies"]:
         text = (
             f"mean error {extent['mean_error_points']:.1f} points, "
             f"half-body bin right in {extent['bins_right']:.0%}"
         )
-        shown.append(Figure("edema extent, as acquired", text, MEASURED_ON, COMMAND))
+        shown.append(Figure("edema extent, as acquired", text, measured_on, COMMAND))
+    return shown
+
+
+def _card(figures: dict[str, Any]) -> ModelCard:
+    shown = _figures(figures, MEASURED_ON)
+    if "stress" in figures:
+        shown += _figures(figures["stress"], STRESSED_ON)
     return ModelCard(
         intended_use=(
             "Research. Second look at vertebral bodies on sagittal spine MRI before vertebroplasty "
@@ -196,11 +220,12 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True, help="crops of the training cases")
     parser.add_argument("--held-out", type=Path, required=True, help="crops of held-out cases")
+    parser.add_argument("--stress", type=Path, help="crops of shifted cases, for figures only")
     parser.add_argument("--store", type=Path, help="folder of bundles; without it nothing is made")
     parser.add_argument("--version", default="0.1.0")
     parser.add_argument("--changes", default="First version.")
     arguments = parser.parse_args()
-    fitted, figures = finish(arguments.run, arguments.cache, arguments.held_out)
+    fitted, figures = finish(arguments.run, arguments.cache, arguments.held_out, arguments.stress)
     if arguments.store is not None:
         about = (arguments.version, arguments.changes)
         install(arguments.run, arguments.held_out, arguments.store, fitted, figures, about)

@@ -182,3 +182,12 @@ def test_a_plan_of_a_whole_spine_takes_little_time() -> None:
     start = process_time()
     document(*levels)
     assert process_time() - start < 0.2
+
+
+@pytest.mark.parametrize(("unhealed", "candidate"), [(0.02, "no"), (0.3, "yes")])
+def test_doubtful_deformity_without_edema_is_no_candidate_unless_it_may_be_unhealed(
+    unhealed: float, candidate: str
+) -> None:
+    doubtful = {"normal": True, "fracture": "indeterminate", "acuity": "indeterminate"}
+    (level,) = document({**doubtful, "unhealed": unhealed}).levels
+    assert level.candidate.value == candidate

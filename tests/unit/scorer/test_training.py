@@ -20,7 +20,7 @@ from training.phantom.disease.fracture import sample_fracture
 from training.phantom.painting.tissues import LevelTruth
 from training.phantom.scene import Scene, SceneRequest, sample_scene
 from training.scorer.cache import LevelSet, level_set, load_levels, packed, save_levels, unpacked
-from training.scorer.calibrate import choose_point, conformal_quantile, fit_platt
+from training.scorer.calibrate import AcceptedErrors, choose_point, conformal_quantile, fit_platt
 from training.scorer.export import draft_of, finish
 from training.scorer.losses import batch_losses, positive_weights
 from training.scorer.pool import LevelPool, augmented
@@ -233,15 +233,16 @@ def test_operating_point_of_overlapping_and_of_separate_classes() -> None:
     rng = np.random.default_rng(0)
     positive = np.arange(2000) < 500
     overlapping = np.clip(np.where(positive, 0.6, 0.4) + rng.normal(0, 0.15, 2000), 0, 1)
-    point = choose_point(overlapping, positive, "toy")
+    accepted = AcceptedErrors(missed=0.03, false=0.01)
+    point = choose_point(overlapping, positive, accepted, "toy")
     assert point.low < point.high
     assert (overlapping[positive] < point.low).mean() == pytest.approx(0.03, abs=0.01)
     assert (overlapping[~positive] >= point.high).mean() == pytest.approx(0.01, abs=0.004)
-    rare = choose_point(overlapping * 0.5, positive, "toy")
+    rare = choose_point(overlapping * 0.5, positive, accepted, "toy")
     assert rare.high == 0.5  # never called present below an even chance
     with pytest.raises(ValueError, match="positives and negatives"):
-        choose_point(overlapping[:10], np.ones(10, bool), "toy")
-    apart = choose_point(np.where(positive, 0.9, 0.1), positive, "toy")
+        choose_point(overlapping[:10], np.ones(10, bool), accepted, "toy")
+    apart = choose_point(np.where(positive, 0.9, 0.1), positive, accepted, "toy")
     assert (apart.low, apart.high) == (0.5, 0.5)
     assert (apart.sensitivity, apart.specificity) == (1.0, 1.0)
 

@@ -1,0 +1,1 @@
+"""Results as DICOM objects of the study they were made from: SR, SEG, pictures, key objects."""
