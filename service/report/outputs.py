@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar, Final
@@ -18,6 +19,7 @@ from service.report.key_image_places import FILE_NAME, KeyImagePlace, KeyImagePl
 from service.report.key_images import key_images
 from service.report.nifti import edema_nifti, vertebrae_nifti
 from service.report.result import StudyResult
+from service.report.written import Written
 
 
 class Format(StrEnum):
@@ -27,6 +29,10 @@ class Format(StrEnum):
     HTML = "html"
     PNG = "png"
     NII = "nii"
+    SR = "sr"
+    SEG = "seg"
+    SC = "sc"
+    FHIR = "fhir"
 
 
 class UnsupportedFormatError(AcuityError):
@@ -53,15 +59,30 @@ def parse_formats(text: str) -> frozenset[Format]:
     return frozenset(map(Format, names))
 
 
+@dataclass(frozen=True, slots=True)
+class _Writing:
+    """What every renderer is given."""
+
+    result: StudyResult
+    views: StudyViews | None
+    formats: frozenset[Format]
+    written: Written
+
+
 def write_outputs(
-    result: StudyResult, directory: Path, formats: Collection[Format] = tuple(Format)
+    result: StudyResult,
+    directory: Path,
+    formats: Collection[Format] = tuple(Format),
+    written: Written | None = None,
 ) -> list[Path]:
     """Write a study's outputs, replacing those of an earlier run.
 
     Args:
         result: What to write.
         directory: Made when missing.
-        formats: What to write. Pictures and volumes are left out where there is nothing to show.
+        formats: What to write. Pictures, volumes and DICOM objects are left out where there is
+            nothing to show or no image to refer to.
+        written: When, and after what; None for a first report that is written now.
 
     Returns:
         The files written, in a fixed order.
@@ -70,20 +91,30 @@ def write_outputs(
         OSError: The folder cannot be written.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    if Format.PNG in formats:
-        # A second run may find fewer levels; a key image of the first must not outlive it.
-        for stale in (*directory.glob("key-*.png"), directory / FILE_NAME):
-            stale.unlink(missing_ok=True)
-    views = views_of(result) if _PICTURES & set(formats) else None
+    asked = frozenset(formats)
+    _remove_stale(directory, asked)
+    views = views_of(result) if _PICTURES & asked else None
+    writing = _Writing(result, views, asked, written or Written.now())
     # Packing, resizing and flushing to disk do not hold the interpreter: formats made side by
     # side take half as long.
     with ThreadPoolExecutor(max_workers=len(_RENDERERS)) as pool:
         jobs = [
-            pool.submit(_write, render(result, views), directory)
-            for name, render in _RENDERERS.items()
-            if name in formats
+            pool.submit(_write, render(writing), directory)
+            for made, render in _RENDERERS
+            if made & asked
         ]
     return [path for job in jobs for path in job.result()]
+
+
+def _remove_stale(directory: Path, formats: frozenset[Format]) -> None:
+    """A second run may find fewer levels; a picture of the first must not outlive it."""
+    stale = []
+    if Format.PNG in formats:
+        stale += [*directory.glob("key-*.png"), directory / FILE_NAME]
+    if Format.SC in formats:
+        stale += [*directory.glob("sc-*.dcm"), directory / "kos.dcm"]
+    for path in stale:
+        path.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -110,47 +141,80 @@ def _write(files: Files, directory: Path) -> list[Path]:
     return written
 
 
-def _json(result: StudyResult, _views: StudyViews | None) -> Files:
-    yield "report.json", to_json(result.report)
+def _json(writing: _Writing) -> Files:
+    yield "report.json", to_json(writing.result.report)
 
 
-def _html(result: StudyResult, views: StudyViews | None) -> Files:
-    yield "report.html", to_html(result, views).encode()
+def _html(writing: _Writing) -> Files:
+    yield "report.html", to_html(writing.result, writing.views).encode()
 
 
-def _png(result: StudyResult, views: StudyViews | None) -> Files:
-    places = []
-    for image in key_images(result, views):
-        yield f"key-{image.number}.png", image.png
-        places.append(
-            KeyImagePlace(
-                number=image.number,
-                caption=image.caption,
-                label_value=image.label_value,
-                panels=image.panels,
+def _key_images(writing: _Writing) -> Files:
+    images = []
+    for image in key_images(writing.result, writing.views):
+        images.append(image)
+        if Format.PNG in writing.formats:
+            yield f"key-{image.number}.png", image.png
+    if Format.PNG in writing.formats and images:
+        places = KeyImagePlaces(
+            images=tuple(
+                KeyImagePlace(
+                    number=image.number,
+                    caption=image.caption,
+                    label_value=image.label_value,
+                    panels=image.panels,
+                )
+                for image in images
             )
         )
-    if places:
-        document = KeyImagePlaces(images=tuple(places))
-        yield FILE_NAME, document.model_dump_json(indent=1).encode()
+        yield FILE_NAME, places.model_dump_json(indent=1).encode()
+    if Format.SC in writing.formats and writing.result.ingested.headers:
+        from service.report.dicom.objects import DicomObjects, to_bytes  # noqa: PLC0415
+
+        objects = DicomObjects(writing.result, writing.written)
+        for name, dataset in objects.pictures(images):
+            yield name, to_bytes(dataset)
 
 
-def _nii(result: StudyResult, _views: StudyViews | None) -> Files:
-    if result.localisation is None:
+def _nii(writing: _Writing) -> Files:
+    localisation, scores = writing.result.localisation, writing.result.scores
+    if localisation is None:
         return
-    yield "vertebrae.nii.gz", vertebrae_nifti(result.localisation)
-    edema = edema_nifti(result.scores, result.localisation) if result.scores else None
+    yield "vertebrae.nii.gz", vertebrae_nifti(localisation)
+    edema = edema_nifti(scores, localisation) if scores else None
     if edema is not None:
         yield "edema.nii.gz", edema
 
 
-_RENDERERS: Final[dict[Format, Callable[[StudyResult, StudyViews | None], Files]]] = {
-    Format.JSON: _json,
-    Format.HTML: _html,
-    Format.PNG: _png,
-    Format.NII: _nii,
-}
-"""In the order in which files are listed; each makes its files when they are asked for."""
+def _dicom(writing: _Writing) -> Files:
+    if not writing.result.ingested.headers:
+        return
+    # highdicom costs most of a second to import, which no other output needs.
+    from service.report.dicom.objects import DicomObjects, to_bytes  # noqa: PLC0415
 
-_PICTURES: Final = frozenset({Format.HTML, Format.PNG})
+    objects = DicomObjects(writing.result, writing.written)
+    if Format.SEG in writing.formats and (segments := objects.segments()) is not None:
+        yield "seg.dcm", to_bytes(segments)
+    if Format.SR in writing.formats:
+        # A report refers to segments only where they are written beside it.
+        yield "sr.dcm", to_bytes(objects.report(segmented=Format.SEG in writing.formats))
+
+
+def _fhir(writing: _Writing) -> Files:
+    from service.report.fhir import to_fhir  # noqa: PLC0415
+
+    yield "fhir.json", to_fhir(writing.result.report, writing.result.ingested, writing.written)
+
+
+_RENDERERS: Final[tuple[tuple[frozenset[Format], Callable[[_Writing], Files]], ...]] = (
+    (frozenset({Format.JSON}), _json),
+    (frozenset({Format.HTML}), _html),
+    (frozenset({Format.PNG, Format.SC}), _key_images),
+    (frozenset({Format.NII}), _nii),
+    (frozenset({Format.SR, Format.SEG}), _dicom),
+    (frozenset({Format.FHIR}), _fhir),
+)
+"""What each makes, in the order in which files are listed; each works when it is asked for."""
+
+_PICTURES: Final = frozenset({Format.HTML, Format.PNG, Format.SC})
 """What shares the pictures of a study."""

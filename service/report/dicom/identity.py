@@ -21,7 +21,8 @@ from pydicom.sequence import Sequence
 from pydicom.sr.coding import Code
 
 from models.errors import AcuityError
-from service.report.result import StudyResult
+from service.report.document import StudyReport
+from service.report.written import Written
 
 MANUFACTURER: Final = "The vertebral-acuity authors"
 MODEL_NAME: Final = "vertebral-acuity"
@@ -51,7 +52,7 @@ _EMPTY_WHERE_ABSENT: Final = frozenset(
         "StudyID",
         "AccessionNumber",
         "ReferringPhysicianName",
-    }  # fmt: skip
+    }
 )
 """Type 2 in the patient and study modules: present, and empty when not known."""
 
@@ -65,31 +66,9 @@ class NotWritableError(AcuityError):
     code = "dicom_not_writable"
 
 
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """When, and after what, a result was written.
-
-    Attributes:
-        created: Of the objects, with a time zone. Equal input and time give equal bytes.
-        verified_by: Name of the reader who verified the report, "" while preliminary.
-        verifying_organization: The reader's; DICOM asks for one beside the name.
-        predecessor: The SR that this one takes the place of, as written; None for the first.
-    """
-
-    created: datetime
-    verified_by: str = ""
-    verifying_organization: str = ""
-    predecessor: Dataset | None = None
-
-    @classmethod
-    def now(cls) -> Provenance:
-        """Of a result that is written now."""
-        return cls(created=datetime.now(UTC))
-
-
-def content_key(result: StudyResult) -> str:
+def content_key(report: StudyReport) -> str:
     """Digest of all that a report says, its timings and the order of its files apart."""
-    content: dict[str, Any] = result.report.model_dump(mode="json")
+    content: dict[str, Any] = report.model_dump(mode="json")
     content["provenance"].pop("timings_ms")
     content.pop("files")
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
@@ -99,6 +78,11 @@ def content_key(result: StudyResult) -> str:
 def derived_uid(*parts: str) -> str:
     """A UID under 2.25 (PS3.5 B.2) that is the same whenever it is derived from the same parts."""
     return f"2.25.{uuid5(_NAMESPACE, '/'.join(parts)).int}"
+
+
+def tracking_uid(key: str, label_value: int) -> str:
+    """Of a body, the same in every object of a report."""
+    return derived_uid(key, "body", str(label_value))
 
 
 def device_uid() -> str:
@@ -149,15 +133,13 @@ def equipment() -> dict[str, Any]:
     }
 
 
-def complete(
-    written: Dataset, source: Dataset, provenance: Provenance, description: str = ""
-) -> None:
+def complete(written: Dataset, source: Dataset, written_as: Written, description: str = "") -> None:
     """Give a written object the study's attributes, our equipment and a fixed time, in place.
 
     Args:
         written: Made by highdicom from `source` and its neighbours.
         source: Header of an image of the study.
-        provenance: When it was made.
+        written_as: When it was made.
         description: Added to the series description.
     """
     for keyword in _STUDY_ATTRIBUTES:
@@ -173,11 +155,11 @@ def complete(
     written.DeviceSerialNumber = software_version()
     written.SeriesDescription = f"{SERIES_DESCRIPTION} {description}".strip()
     written.BodyPartExamined = source.get("BodyPartExamined") or BODY_PART
-    written.ContributingEquipmentSequence = Sequence([_contribution(provenance)])
-    _date(written, provenance.created)
+    written.ContributingEquipmentSequence = Sequence([_contribution(written_as)])
+    _date(written, written_as.created)
 
 
-def _contribution(provenance: Provenance) -> Dataset:
+def _contribution(written_as: Written) -> Dataset:
     purpose = Dataset()
     purpose.CodeValue = PROCESSING_EQUIPMENT.value
     purpose.CodingSchemeDesignator = PROCESSING_EQUIPMENT.scheme_designator
@@ -188,7 +170,7 @@ def _contribution(provenance: Provenance) -> Dataset:
     item.ManufacturerModelName = MODEL_NAME
     item.SoftwareVersions = software_version()
     item.DeviceUID = device_uid()
-    item.ContributionDateTime = f"{provenance.created.astimezone(UTC):%Y%m%d%H%M%S}+0000"
+    item.ContributionDateTime = f"{written_as.created.astimezone(UTC):%Y%m%d%H%M%S}+0000"
     item.ContributionDescription = "Preliminary machine reading of vertebral bodies"
     return item
 

@@ -18,19 +18,20 @@ from pydicom.uid import MRImageStorage
 
 from models.findings import Call, LevelFindings, Localisation, Scores, Vertebra
 from models.volume import Volume
-from service.report.dicom import codes
+from service.report import codes
 from service.report.dicom.identity import (
     MODEL_NAME,
     NotWritableError,
     ObjectIds,
-    Provenance,
     complete,
     derived_uid,
     equipment,
     software_version,
+    tracking_uid,
 )
 from service.report.headline import level_title
 from service.report.result import StudyResult
+from service.report.written import Written
 
 EDEMA_TRACKING: Final = "Marrow edema"
 
@@ -64,7 +65,7 @@ def tracked(result: StudyResult, key: str) -> dict[int, Tracked]:
         identities[vertebra.index] = Tracked(
             number if drawn else None,
             level_title(level),
-            derived_uid(key, "body", str(vertebra.index)),
+            tracking_uid(key, level.label_value),
         )
     return identities
 
@@ -84,13 +85,13 @@ def reference_sources(result: StudyResult) -> list[Dataset]:
     return [headers[uid] for uid in uids]
 
 
-def segmentation(result: StudyResult, key: str, provenance: Provenance) -> Dataset | None:
+def segmentation(result: StudyResult, key: str, written_as: Written) -> Dataset | None:
     """Write the SEG of a study.
 
     Args:
         result: With bodies.
         key: Of `content_key`.
-        provenance: When it is made.
+        written_as: When it is made.
 
     Returns:
         The object; None where no body was found.
@@ -117,7 +118,7 @@ def segmentation(result: StudyResult, key: str, provenance: Provenance) -> Datas
         descriptions.append(_edema_segment(len(masks), derived_uid(key, "edema")))
     ids = ObjectIds.of(key, "seg")
     stacked = np.stack([mask[planes.drawn] for mask in masks], axis=-1).astype(np.uint8)
-    written = hd.seg.Segmentation(
+    written: Dataset = hd.seg.Segmentation(
         source_images=planes.sources,
         pixel_array=stacked,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
@@ -131,10 +132,10 @@ def segmentation(result: StudyResult, key: str, provenance: Provenance) -> Datas
         plane_positions=planes.positions,
         content_label="VERTEBRAE",
         content_description="Vertebral bodies and marrow edema",
-        content_creator_name=MODEL_NAME,
+        content_creator_name=f"{MODEL_NAME}^",
         **equipment(),
     )
-    complete(written, planes.sources[0], provenance, "bodies and edema")
+    complete(written, planes.sources[0], written_as, "bodies and edema")
     for item in written.get("DimensionOrganizationSequence", ()):
         _fix_dimension_uid(written, item, derived_uid(key, "dimension"))
     return written

@@ -30,7 +30,6 @@ EDEMA: Final = Code("79654002", "SCT", "Edema")
 BONE_MARROW: Final = Code("14016003", "SCT", "Bone marrow")
 COMPRESSION_FRACTURE: Final = Code("42942008", "SCT", "Compression fracture of vertebral column")
 MRI: Final = Code("113091000", "SCT", "Magnetic resonance imaging")
-VOLUME: Final = Code("118565006", "SCT", "Volume")
 ARTIFICIAL_INTELLIGENCE: Final = Code("123110", "DCM", "Artificial Intelligence")
 COMMENT: Final = Code("121106", "DCM", "Comment")
 OF_INTEREST: Final = Code("113000", "DCM", "Of Interest")
@@ -75,6 +74,7 @@ MEASURED: Final = {
     "height_posterior": _own("HEIGHT_POSTERIOR", "Posterior height of vertebral body"),
     "depth": _own("DEPTH", "Depth of vertebral body"),
     "width": _own("WIDTH", "Width of vertebral body"),
+    "volume": Code("118565006", "SCT", "Volume"),
 }
 
 

@@ -1,0 +1,94 @@
+"""Key images as Secondary Captures, and the Key Object Selection that points at them.
+
+Every viewer shows a Secondary Capture; many show nothing of an SR that refers to a SEG.
+Source: PS3.3 A.8 (SC), A.35.4 (KO), PS3.16 TID 2010.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+
+import highdicom as hd
+import numpy as np
+from PIL import Image
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
+
+from service.report import codes
+from service.report.dicom.identity import (
+    MANUFACTURER,
+    ObjectIds,
+    complete,
+)
+from service.report.key_images import KeyImage
+from service.report.written import Written
+
+
+def captures(
+    images: Sequence[KeyImage], source: Dataset, key: str, written_as: Written
+) -> Iterator[Dataset]:
+    """Write each key image as an RGB Secondary Capture, run-length coded.
+
+    Args:
+        images: Pictures with their marks burned in; they carry no identity of the patient.
+        source: Header of an image of the study.
+        key: Of `content_key`.
+        written_as: When they are made.
+    """
+    for image in images:
+        with Image.open(BytesIO(image.png)) as opened:
+            pixels = np.asarray(opened.convert("RGB"))
+        ids = ObjectIds.of(key, "sc", image.number)
+        written: Dataset = hd.sc.SCImage(
+            pixel_array=pixels,
+            photometric_interpretation="RGB",
+            bits_allocated=8,
+            coordinate_system="PATIENT",
+            # Rows run to the back and columns to the feet on every slice of a sheet.
+            patient_orientation=("P", "F"),
+            study_instance_uid=source.StudyInstanceUID,
+            series_instance_uid=ids.series_uid,
+            series_number=ids.series_number,
+            sop_instance_uid=ids.instance_uid,
+            instance_number=ids.instance_number,
+            manufacturer=MANUFACTURER,
+            transfer_syntax_uid=RLELossless,
+        )
+        complete(written, source, written_as, "key images")
+        written.Modality = "OT"
+        written.ConversionType = "WSD"
+        written.BurnedInAnnotation = "YES"
+        written.ImageComments = image.caption
+        yield written
+
+
+def key_objects(
+    pictures: Sequence[Dataset], source: Dataset, key: str, written_as: Written
+) -> Dataset:
+    """Write the Key Object Selection ("Of Interest") over the captures.
+
+    Args:
+        pictures: Of `captures`, at least one.
+        source: Header of an image of the study.
+        key: Of `content_key`.
+        written_as: When it is made.
+    """
+    ids = ObjectIds.of(key, "kos")
+    written: Dataset = hd.ko.KeyObjectSelectionDocument(
+        evidence=list(pictures),
+        content=hd.ko.KeyObjectSelection(
+            document_title=codes.OF_INTEREST,
+            referenced_objects=list(pictures),
+            description="Mid-sagittal overview and levels with findings",
+        ),
+        series_instance_uid=ids.series_uid,
+        series_number=ids.series_number,
+        sop_instance_uid=ids.instance_uid,
+        instance_number=ids.instance_number,
+        manufacturer=MANUFACTURER,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+    )
+    complete(written, source, written_as, "key objects")
+    del written.BodyPartExamined
+    return written
