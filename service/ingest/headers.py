@@ -34,7 +34,7 @@ from service.ingest.frame_values import (
     text_of,
     uid_of,
 )
-from service.ingest.records import FrameRecord, InstanceRecord, PixelLayout
+from service.ingest.records import OWN_MODEL_NAME, FrameRecord, InstanceRecord, PixelLayout
 from service.ingest.refusals import RefusedError
 from service.ingest.safety import Limits, check_uid
 from service.ingest.structure import PIXEL_DATA, Structure
@@ -87,7 +87,8 @@ PARSING_ERRORS: Final = (
 
 _INSTANCE_KEYWORDS: Final = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID",
-    "FrameOfReferenceUID", "Modality", "Manufacturer", "SeriesDescription", "ProtocolName",
+    "FrameOfReferenceUID", "Modality", "Manufacturer", "ManufacturerModelName",
+    "SeriesDescription", "ProtocolName",
     "BodyPartExamined", "SeriesNumber", "InstanceNumber", "NumberOfFrames", "Rows", "Columns",
     "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
     "PhotometricInterpretation", "LossyImageCompression", "PixelPaddingValue",
@@ -206,6 +207,8 @@ class Header:
         modality = text_of(self._values, "Modality").upper()
         if not sop_class and not modality and not self._structure.stated:
             raise RefusedError("not_dicom", "the file is not DICOM")
+        if text_of(self._values, "ManufacturerModelName") == OWN_MODEL_NAME:
+            raise RefusedError("own_object", "a result that this product wrote")
         if self._structure.pixels is None:
             if modality == "MR" or sop_class in MR_CLASSES:
                 raise RefusedError("no_pixel_data", "an MR instance without pixels")

@@ -10,12 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from pydicom.dataset import Dataset
+from typing import TYPE_CHECKING, Final
 
 from models.findings import Abstention, StudyVolumes
 from models.geometry import Plane
 from models.volume import Role
+
+if TYPE_CHECKING:  # the API process reads reports and never pydicom's datasets
+    from pydicom.dataset import Dataset
+
+OWN_MODEL_NAME: Final = "vertebral-acuity"
+"""Manufacturer's Model Name of every object this product writes. They come back with the study
+they were stored in and must not start work again."""
 
 
 @dataclass(frozen=True, slots=True)

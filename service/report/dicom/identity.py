@@ -21,11 +21,12 @@ from pydicom.sequence import Sequence
 from pydicom.sr.coding import Code
 
 from models.errors import AcuityError
+from service.ingest.records import OWN_MODEL_NAME
 from service.report.document import StudyReport
 from service.report.written import Written
 
 MANUFACTURER: Final = "The vertebral-acuity authors"
-MODEL_NAME: Final = "vertebral-acuity"
+MODEL_NAME: Final = OWN_MODEL_NAME
 SERIES_DESCRIPTION: Final = "vertebral-acuity"
 BODY_PART: Final = "SPINE"
 """Without a body part an image that is written needs Laterality, which a spine does not have."""
@@ -93,14 +94,6 @@ def device_uid() -> str:
 def software_version() -> str:
     """Of the installed product."""
     return version("vertebral-acuity")
-
-
-def is_own(dataset: Dataset) -> bool:
-    """Whether an object was written by this product, in whatever version.
-
-    Such objects come back with the study they were stored in, and must never start work again.
-    """
-    return str(dataset.get("ManufacturerModelName", "")) == MODEL_NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +176,8 @@ def _date(written: Dataset, created: datetime) -> None:
         "InstanceCreationTime": f"{when:%H%M%S}",
         "ContentDate": f"{when:%Y%m%d}",
         "ContentTime": f"{when:%H%M%S}",
+        "DateOfSecondaryCapture": f"{when:%Y%m%d}",
+        "TimeOfSecondaryCapture": f"{when:%H%M%S}",
         "SeriesDate": f"{when:%Y%m%d}",
         "SeriesTime": f"{when:%H%M%S}",
     }

@@ -233,7 +233,25 @@ class _Planes:
             )
             for place in self.drawn
         ]
-        self.sources = list(sources)
+        self.sources = [self._as_source(source) for source in sources]
+
+    def _as_source(self, source: Dataset) -> Dataset:
+        """Complete a header's geometry where highdicom looks for it, in a copy.
+
+        Scanners leave the slice thickness out; legacy converted images state pixel measures and
+        orientation per frame only.
+        """
+        completed = Dataset()
+        completed.update(source)
+        if "SharedFunctionalGroupsSequence" in source:
+            shared = Dataset()
+            shared.update(source.SharedFunctionalGroupsSequence[0])
+            shared.PixelMeasuresSequence = self.measures
+            shared.PlaneOrientationSequence = self.orientation
+            completed.SharedFunctionalGroupsSequence = [shared]
+        elif not source.get("SliceThickness"):
+            completed.SliceThickness = self.measures[0].SliceThickness
+        return completed
 
 
 def _position(by_uid: dict[str, Dataset], volume: Volume, place: int) -> tuple[float, ...]:

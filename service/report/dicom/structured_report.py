@@ -57,8 +57,7 @@ def structured_report(
         procedure_reported=codes.MRI,
         imaging_measurements=groups or None,
         title=Code("126000", "DCM", "Imaging Measurement Report"),
-        # The library describes the images that coordinates refer to; the rest is evidence.
-        referenced_images=sources,
+        referenced_images=_described(sources) or None,
     )
     root = content[0]
     for text in remarks(result.report):
@@ -102,6 +101,15 @@ def _bodies(result: StudyResult) -> Iterator[tuple[hd.sr.CodedConcept, LevelRepo
 def _evidence(result: StudyResult) -> list[Dataset]:
     """Headers of every image that was used; reports refer to all they rest on."""
     return list(result.ingested.headers.values())
+
+
+def _described(sources: Sequence[Dataset]) -> list[Dataset]:
+    """Images of the reference series that the image library can describe (TID 1604).
+
+    It wants the geometry of single-frame images, all of it; others are evidence only.
+    """
+    wanted = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")
+    return [source for source in sources if all(source.get(name) for name in wanted)]
 
 
 def _observer() -> hd.sr.ObservationContext:

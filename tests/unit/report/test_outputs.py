@@ -1,4 +1,5 @@
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,10 @@ from service.report.outputs import (
     write_atomically,
     write_outputs,
 )
+from service.report.written import Written
 from tests.unit.report import made
+
+WRITTEN = Written(datetime(2026, 5, 4, tzinfo=UTC))
 
 
 def test_files_have_the_names_of_the_contract(tmp_path: Path) -> None:
@@ -24,6 +28,7 @@ def test_files_have_the_names_of_the_contract(tmp_path: Path) -> None:
         "key-images.json",
         "vertebrae.nii.gz",
         "edema.nii.gz",
+        "fhir.json",
     ]
     assert sorted(path.name for path in (tmp_path / "new" / "out").iterdir()) == sorted(
         path.name for path in written
@@ -37,7 +42,7 @@ def test_only_what_was_asked_for_is_written(tmp_path: Path) -> None:
 
 def test_unusable_study_leaves_its_report(tmp_path: Path) -> None:
     written = write_outputs(made.unusable_result(), tmp_path)
-    assert [path.name for path in written] == ["report.json", "report.html"]
+    assert [path.name for path in written] == ["report.json", "report.html", "fhir.json"]
 
 
 def test_second_run_leaves_no_key_image_of_the_first(tmp_path: Path) -> None:
@@ -50,8 +55,8 @@ def test_second_run_leaves_no_key_image_of_the_first(tmp_path: Path) -> None:
 
 
 def test_same_study_same_bytes(tmp_path: Path) -> None:
-    first = write_outputs(made.result(), tmp_path / "first")
-    second = write_outputs(made.result(), tmp_path / "second")
+    first = write_outputs(made.result(), tmp_path / "first", written=WRITTEN)
+    second = write_outputs(made.result(), tmp_path / "second", written=WRITTEN)
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
@@ -59,10 +64,11 @@ def test_formats_are_parsed() -> None:
     assert parse_formats("json, HTML,nii") == {Format.JSON, Format.HTML, Format.NII}
 
 
-@pytest.mark.parametrize("text", ["sr", "json,seg", "fhir,pdf", "", " , "])
+@pytest.mark.parametrize("text", ["dcm", "json,stl", "fhir,pdf", "", " , "])
 def test_format_that_cannot_be_written_names_those_that_can(text: str) -> None:
     with pytest.raises(
-        UnsupportedFormatError, match=re.escape("supported formats: json, html, png, nii")
+        UnsupportedFormatError,
+        match=re.escape("supported formats: json, html, png, nii, sr, seg, sc, fhir"),
     ) as caught:
         parse_formats(text)
     assert caught.value.exit_code == 2
@@ -85,9 +91,11 @@ def test_failed_write_keeps_the_old_file_and_leaves_nothing(
 
 
 def test_shared_pictures_are_those_of_each_writer_alone(tmp_path: Path) -> None:
-    together = write_outputs(made.result(), tmp_path / "together")
+    together = write_outputs(made.result(), tmp_path / "together", written=WRITTEN)
     alone = [
-        path for kind in Format for path in write_outputs(made.result(), tmp_path / kind, {kind})
+        path
+        for kind in Format
+        for path in write_outputs(made.result(), tmp_path / kind, {kind}, WRITTEN)
     ]
     assert [path.name for path in together] == [path.name for path in alone]
     assert [path.read_bytes() for path in together] == [path.read_bytes() for path in alone]

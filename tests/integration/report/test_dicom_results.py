@@ -1,0 +1,363 @@
+"""DICOM and FHIR results, judged by programs that share no code with ours.
+
+The scene of `test_pipeline_identity` (boxes of different size in an oblique stack, files shuffled)
+goes through the pipeline; what is written is read back by dcmtk, dicom3tools, GDCM (in SimpleITK),
+highdicom and fhir.resources.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import highdicom as hd
+import numpy as np
+import pytest
+import SimpleITK
+from fhir.resources.bundle import Bundle
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.dataset import FileDataset
+
+from models.findings import (
+    Acuity,
+    AcuityFinding,
+    Call,
+    Edema,
+    Etiology,
+    EtiologyFinding,
+    Fracture,
+    LevelFindings,
+    LevelName,
+    Localisation,
+    Scores,
+    Shape,
+    StudyVolumes,
+)
+from service.pipeline import Clock, Stages, reader, report_on
+from service.report.document import Status
+from service.report.outputs import Format, write_outputs
+from service.report.result import StudyResult
+from service.report.written import Written
+from service.settings import Settings
+from tests.builders import (
+    STIR,
+    classic_stack,
+    enhanced_instance,
+    legacy_converted,
+    write_all,
+)
+from tests.integration.test_pipeline_identity import (
+    BOXES,
+    given_centre,
+    grid_of,
+    scene,
+    thresholded,
+)
+
+WRITTEN = Written(datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC))
+OBJECTS = frozenset({Format.SR, Format.SEG, Format.SC, Format.FHIR})
+FRAME = "rows to the back 1-1"
+PLACED_MM = 0.05
+
+
+def tool(*command: object) -> subprocess.CompletedProcess[str]:
+    name = str(command[0])
+    if shutil.which(name) is None:
+        if os.environ.get("CI"):
+            pytest.fail(f"{name} is missing")
+        pytest.skip(f"{name} is not here: these objects are NOT checked by it")
+    return subprocess.run(
+        [str(part) for part in command], check=False, capture_output=True, text=True
+    )
+
+
+def judged(_study: StudyVolumes, localisation: Localisation) -> Scores:
+    """L1 has an unhealed fracture and edema in the upper half of its box; L2 is not named."""
+    bodies = []
+    for vertebra in localisation.vertebrae:
+        sick = vertebra.level == "L1"
+        call = Call.PRESENT if sick else Call.ABSENT
+        bodies.append(
+            LevelFindings(
+                vertebra,
+                Edema(0.91 if sick else 0.02, call, 0.5 if sick else 0.0, ("t1_missing",)),
+                Fracture(0.8, call, 21.3, 1 if sick else 0, Shape.WEDGE if sick else Shape.NONE),
+                AcuityFinding(Acuity.UNHEALED if sick else Acuity.NO_FRACTURE, 0.88),
+                EtiologyFinding(Etiology.INDETERMINATE, 0.4, (Etiology.BENIGN,), ()),
+            )
+        )
+    edema = np.where(localisation.labels > 0, 0.9, 0.0).astype(np.float32)
+    return Scores(tuple(bodies), edema, edema_threshold=0.65)
+
+
+def renamed(study: StudyVolumes) -> Localisation:
+    """As thresholded, with a body that has no name and one with a level that has no code."""
+    found = thresholded(study)
+    names = {"T12": LevelName("T13", 0.7), "L1": LevelName("L1", 0.9), "L2": None}
+    bodies = tuple(
+        replace(body, name=names[body.level or ""], alternatives=(LevelName("T11", 0.2),))
+        for body in found.vertebrae
+    )
+    return replace(found, vertebrae=bodies)
+
+
+def run(stack: Sequence[FileDataset], folder: Path) -> StudyResult:
+    # A patient whose attributes every object must repeat.
+    for dataset in stack:
+        dataset.PatientBirthDate, dataset.PatientSex = "19440302", "F"
+        dataset.StudyDate, dataset.StudyTime = "20260503", "101112"
+        dataset.StudyID, dataset.AccessionNumber = "7", "A-77"
+        dataset.StudyDescription = "MR spine"
+        dataset.ReferringPhysicianName = "Sender^Dr"
+    order = np.random.default_rng(5).permutation(len(stack))
+    write_all([stack[index] for index in order], folder / "dicom")
+    stages = Stages(reader(Settings(work_dir=folder / "work")), renamed, judged)
+    return report_on(folder / "dicom", stages, Clock())
+
+
+def without(dataset: FileDataset, keyword: str) -> FileDataset:
+    delattr(dataset, keyword)
+    return dataset
+
+
+STACKS = {
+    "classic": lambda grid: classic_stack(scene(), grid, STIR),
+    "slice missing": lambda grid: [
+        one for index, one in enumerate(classic_stack(scene(), grid, STIR)) if index != 5
+    ],
+    "no thickness": lambda grid: [
+        without(one, "SliceThickness") for one in classic_stack(scene(), grid, STIR)
+    ],
+    "enhanced": lambda grid: [enhanced_instance(scene(), grid)],
+    "legacy converted": lambda grid: [legacy_converted(classic_stack(scene(), grid, STIR))],
+}
+
+
+@pytest.fixture(scope="module", params=list(STACKS))
+def results(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[StudyResult, Path]:
+    folder = tmp_path_factory.mktemp("results")
+    result = run(STACKS[request.param](grid_of(FRAME)), folder)
+    write_outputs(result, folder / "out", OBJECTS, WRITTEN)
+    return result, folder / "out"
+
+
+def objects(out: Path) -> list[Path]:
+    return sorted(out.glob("*.dcm"))
+
+
+def test_every_object_is_written(results: tuple[StudyResult, Path]) -> None:
+    _, out = results
+    names = {path.name for path in out.iterdir()}
+    assert names == {"sr.dcm", "seg.dcm", "sc-1.dcm", "sc-2.dcm", "kos.dcm", "fhir.json"}
+
+
+def test_dciodvfy_finds_no_error(results: tuple[StudyResult, Path]) -> None:
+    for path in objects(results[1]):
+        checked = tool("dciodvfy", "-new", path)
+        assert checked.returncode == 0, (path.name, checked.stderr)
+        assert "Error" not in checked.stderr, (path.name, checked.stderr)
+
+
+# dcentvfy has its own opinion of which entity the accession number of an SR belongs to: it takes
+# the standard's Study attribute for one of the series' request. Values are equal all the same.
+ENTITY_QUARREL = re.compile(r"Different information entities .*<AccessionNumber>")
+
+
+def test_dcentvfy_finds_the_objects_of_one_study_consistent(
+    results: tuple[StudyResult, Path],
+) -> None:
+    checked = tool("dcentvfy", *objects(results[1]))
+    said = (checked.stdout + checked.stderr).splitlines()
+    assert [line for line in said if line.strip() and not ENTITY_QUARREL.search(line)] == []
+
+
+def test_they_carry_the_studys_own_attributes(results: tuple[StudyResult, Path]) -> None:
+    for path in objects(results[1]):
+        dataset = dcmread(path)
+        assert str(dataset.PatientName) == "Built^Patient"
+        assert (dataset.PatientID, dataset.PatientSex) == ("BUILT", "F")
+        assert (dataset.AccessionNumber, dataset.StudyDescription) == ("A-77", "MR spine")
+        assert dataset.StudyInstanceUID == results[0].report.study.study_instance_uid
+        equipment = dataset.ContributingEquipmentSequence[0]
+        assert equipment.DeviceUID
+        assert equipment.PurposeOfReferenceCodeSequence[0].CodeValue == "109102"
+
+
+def frames_by_dcmtk(path: Path) -> tuple[dict[int, str], list[tuple[int, Any]], Any]:
+    """Segment labels, (segment, position) of every frame, and the shared groups, by dcmtk."""
+    document = json.loads(tool("dcm2json", path).stdout)
+    labels = {
+        item["00620004"]["Value"][0]: item["00620005"]["Value"][0]
+        for item in document["00620002"]["Value"]
+    }
+    frames = [
+        (
+            item["0062000A"]["Value"][0]["0062000B"]["Value"][0],
+            np.array(item["00209113"]["Value"][0]["00200032"]["Value"], float),
+        )
+        for item in document["52009230"]["Value"]
+    ]
+    return labels, frames, document["52009229"]["Value"][0]
+
+
+def centre_of(path: Path, label: str) -> NDArray[np.float64]:
+    """LPS mm of a segment's centre: pixels by GDCM, places by dcmtk, the DICOM equation here."""
+    labels, frames, shared = frames_by_dcmtk(path)
+    pixels = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path))) > 0
+    row, column = np.reshape(
+        np.array(shared["00209116"]["Value"][0]["00200037"]["Value"], float), (2, 3)
+    )
+    spacing = shared["00289110"]["Value"][0]["00280030"]["Value"]
+    points = []
+    for plane, (number, position) in zip(pixels, frames, strict=True):
+        if labels[number] != label:
+            continue
+        for at_row, at_column in np.argwhere(plane):
+            points.append(position + column * spacing[0] * at_row + row * spacing[1] * at_column)
+    return np.mean(points, axis=0)
+
+
+@pytest.mark.parametrize(("level", "label"), [("T12", "T13"), ("L1", "L1"), ("L2", "Body 101")])
+def test_segments_lie_on_the_anatomy(
+    results: tuple[StudyResult, Path], level: str, label: str
+) -> None:
+    result, out = results
+    grid = grid_of(FRAME)
+    expected = given_centre(grid, level)
+    assert result.ingested.volumes is not None
+    if "" in result.ingested.volumes.reference.sop_instance_uids:
+        # A slice that was not there has no frame: the centre of the slices that were.
+        kept = [place for place in range(*BOXES[level][0].indices(99)) if place != 5]
+        step = np.array(grid.position(1)) - np.array(grid.position(0))
+        middle = (BOXES[level][0].start + BOXES[level][0].stop - 1) / 2
+        expected = expected + step * (np.mean(kept) - middle)
+    assert np.linalg.norm(centre_of(out / "seg.dcm", label) - expected) < PLACED_MM
+
+
+def test_edema_is_a_segment_of_the_body_that_is_called(results: tuple[StudyResult, Path]) -> None:
+    path = results[1] / "seg.dcm"
+    assert centre_of(path, "Marrow edema") == pytest.approx(centre_of(path, "L1"))
+
+
+def test_highdicom_reads_segments_and_groups_that_name_each_other(
+    results: tuple[StudyResult, Path],
+) -> None:
+    _, out = results
+    segments = hd.seg.segread(out / "seg.dcm")
+    report = hd.sr.srread(out / "sr.dcm")
+    groups = report.content.get_volumetric_roi_measurement_groups()
+    by_uid = {
+        str(segments.get_segment_description(number).tracking_uid): number
+        for number in segments.segment_numbers
+    }
+    assert len(groups) == len(BOXES)
+    for group in groups:
+        referenced = group.referenced_segment
+        assert referenced.referenced_sop_instance_uid == segments.SOPInstanceUID
+        assert [by_uid[str(group.tracking_uid)]] == list(referenced.referenced_segment_numbers)
+
+
+def test_dcmtk_shows_the_report(results: tuple[StudyResult, Path]) -> None:
+    shown = tool("dsrdump", results[1] / "sr.dcm")
+    assert shown.returncode == 0, shown.stderr
+    text = shown.stdout
+    assert "UNVERIFIED" in text
+    assert '"Compression fracture of vertebral column")=(52101004,SCT,"Present")' in text
+    assert '"Unhealed: fracture with marrow edema"' in text
+    assert '"Body 101"' in text
+    assert "268029009" not in text  # in SNOMED CT an osteoporotic fracture is pathological, too
+    assert text.count('"Vertebral height loss")="21.3"') == len(BOXES)
+
+
+def test_key_objects_point_at_the_pictures(results: tuple[StudyResult, Path]) -> None:
+    _, out = results
+    pictures = [dcmread(path) for path in sorted(out.glob("sc-*.dcm"))]
+    selection = dcmread(out / "kos.dcm")
+    named = re.findall(r"2\.25\.\d+", str(selection.ContentSequence))
+    assert {picture.SOPInstanceUID for picture in pictures} <= set(named)
+    for picture in pictures:
+        assert picture.pixel_array.shape == (picture.Rows, picture.Columns, 3)
+        assert picture.pixel_array.std() > 5
+
+
+def test_fhir_is_valid_and_says_what_the_report_says(results: tuple[StudyResult, Path]) -> None:
+    result, out = results
+    document = json.loads((out / "fhir.json").read_bytes())
+    bundle = Bundle.model_validate(document)
+    resources = [entry["resource"] for entry in document["entry"]]
+    assert len({resource["id"] for resource in resources}) == len(bundle.entry)
+    known = {f"urn:uuid:{resource['id']}" for resource in resources}
+    assert set(re.findall(r'"reference": "([^"]+)"', json.dumps(document))) <= known
+    report = resources[0]
+    assert (report["resourceType"], report["status"]) == ("DiagnosticReport", "preliminary")
+    assert len(report["result"]) == len(result.report.levels)
+    fractured = [
+        one
+        for one in resources
+        if one.get("code", {}).get("coding", [{}])[0].get("code") == "42942008"
+        and one["valueCodeableConcept"]["coding"][0]["code"] == "52101004"
+    ]
+    assert [one["bodySite"]["text"] for one in fractured] == ["L1"]
+
+
+def test_equal_results_give_equal_bytes(results: tuple[StudyResult, Path], tmp_path: Path) -> None:
+    result, out = results
+    write_outputs(result, tmp_path, OBJECTS, WRITTEN)
+    for path in sorted(out.iterdir()):
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
+
+
+def test_verified_report_supersedes_and_names_its_reader(tmp_path: Path) -> None:
+    result = run(classic_stack(scene(), grid_of(FRAME), STIR), tmp_path)
+    first = write_outputs(result, tmp_path / "first", {Format.SR}, WRITTEN)
+    verified = replace(result, report=result.report.model_copy(update={"status": Status.VERIFIED}))
+    from service.report.dicom.identity import content_key
+
+    again = replace(
+        WRITTEN,
+        verified_by="Reader^Anna",
+        verifying_organization="Site",
+        supersedes=content_key(result.report),
+    )
+    (second,) = write_outputs(verified, tmp_path / "second", {Format.SR}, again)
+    old, new = dcmread(first[0]), dcmread(second)
+    assert new.SOPInstanceUID != old.SOPInstanceUID
+    assert new.VerificationFlag == "VERIFIED"
+    assert str(new.VerifyingObserverSequence[0].VerifyingObserverName) == "Reader^Anna"
+    reference = new.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0]
+    assert reference.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == old.SOPInstanceUID
+    assert tool("dciodvfy", "-new", second).returncode == 0
+
+
+def test_our_own_objects_are_refused_when_they_come_back(
+    results: tuple[StudyResult, Path], tmp_path: Path
+) -> None:
+    _, out = results
+    stages = Stages(reader(Settings(work_dir=tmp_path)), renamed, judged)
+    report = report_on(out, stages, Clock()).report
+    refused = {one.file: one.code for one in report.files.refused}
+    for path in objects(out):
+        assert refused[path.name] == "own_object"
+
+
+def test_names_of_people_are_written_as_they_are_read(tmp_path: Path) -> None:
+    """A patient's name in another script reaches every object unharmed."""
+    stack = classic_stack(scene(), grid_of(FRAME), STIR)
+    for dataset in stack:
+        dataset.SpecificCharacterSet = "ISO_IR 192"
+        dataset.PatientName = "Müller^Jürgen"
+    result = run(stack, tmp_path)
+    paths = write_outputs(result, tmp_path / "out", {Format.SR, Format.SEG}, WRITTEN)
+    for path in paths:
+        assert str(dcmread(path).PatientName) == "Müller^Jürgen"
