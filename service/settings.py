@@ -9,11 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Positive = Annotated[int, Field(gt=0)]
 PositiveReal = Annotated[float, Field(gt=0)]
+AeTitle = Annotated[str, Field(pattern=r"^[ -\[\]-~]{1,16}$")]
+"""Up to 16 printable characters without a backslash (PS3.5 6.2, VR AE)."""
 
 
 class LimitSettings(BaseModel):
@@ -58,6 +60,111 @@ class StackSettings(BaseModel):
     min_matrix: Positive | None = None
 
 
+class ListenerSettings(BaseModel):
+    """How `acuity listen` takes DICOM associations.
+
+    Attributes:
+        host: Address to bind.
+        port: Port to bind; 0 for a free one.
+        ae_title: Our AE title, which a sender must call.
+        calling_aes: AE titles that may send; none allows any sender, on this machine only.
+        max_associations: Senders at the same time; more are turned away for now.
+        max_instance_mb: Largest instance; it is in memory while it is received.
+        max_receiving_mb: All instances being received at the same time.
+        timeout_s: Silence after which an association is ended.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 11112
+    ae_title: AeTitle = "ACUITY"
+    calling_aes: tuple[AeTitle, ...] = ()
+    max_associations: Positive = 25
+    max_instance_mb: Positive = 512
+    max_receiving_mb: Positive = 1024
+    timeout_s: PositiveReal = 60.0
+
+
+class ArchiveSettings(BaseModel):
+    """A DICOMweb archive that studies are pulled from.
+
+    Attributes:
+        url: Root of its DICOMweb services, as in `https://pacs/dicom-web`.
+        headers: Sent with every request, for example `Authorization`.
+        ca_file: Certificates to trust; None for the usual ones.
+        timeout_s: Longest wait for a connection or for more of an answer.
+        reconcile_days: On start, studies of so many days that we do not know are pulled; 0 for
+            none.
+        orthanc_url: Root of Orthanc's own REST interface; its list of changes is followed from
+            where it was left.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: HttpUrl
+    headers: dict[str, SecretStr] = {}
+    ca_file: Path | None = None
+    timeout_s: PositiveReal = 20.0
+    reconcile_days: Annotated[int, Field(ge=0)] = 0
+    orthanc_url: HttpUrl | None = None
+
+
+class StowTarget(BaseModel):
+    """A DICOMweb archive that results are sent to; attributes as of `ArchiveSettings`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["stow"]
+    url: HttpUrl
+    headers: dict[str, SecretStr] = {}
+    ca_file: Path | None = None
+    timeout_s: PositiveReal = 20.0
+
+
+class StoreTarget(BaseModel):
+    """A C-STORE SCP that results are sent to.
+
+    Attributes:
+        host: Where it listens.
+        port: Where it listens.
+        ae_title: What it is called.
+        calling_ae: What we call ourselves.
+        timeout_s: Longest wait for an answer.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["cstore"]
+    host: str
+    port: Annotated[int, Field(gt=0, le=65535)]
+    ae_title: AeTitle
+    calling_ae: AeTitle = "ACUITY"
+    timeout_s: PositiveReal = 20.0
+
+
+class WebhookTarget(BaseModel):
+    """A URL that is told of every finished job, by a signed message that names job and study only.
+
+    Attributes:
+        url: Receives a POST with a JSON body.
+        secret: Key of the signature, shared with the receiver.
+        ca_file: Certificates to trust; None for the usual ones.
+        timeout_s: Longest wait for an answer.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["webhook"]
+    url: HttpUrl
+    secret: SecretStr
+    ca_file: Path | None = None
+    timeout_s: PositiveReal = 20.0
+
+
+Target = Annotated[StowTarget | StoreTarget | WebhookTarget, Field(discriminator="kind")]
+
+
 class Settings(BaseSettings):
     """How this installation runs.
 
@@ -79,10 +186,20 @@ class Settings(BaseSettings):
         log_format: `json` for collectors, `text` for people.
         max_queued: Studies that may wait for the inference worker; more are sent away for now.
         job_timeout_s: Longest run of one study before its worker is ended.
+        job_memory_mb: Most memory that the inference worker may take before it is ended.
+        retention_days: Results are removed so long after their job ended; None keeps them.
         pseudonym_key: Key of the hash that stands for identifiers in logs; None for a fresh one
             per run, so that pseudonyms of two runs cannot be joined.
         planning_profiles: The site's own planning profiles: a folder that goes before the shipped
             ones, or the file of one profile; None for the shipped ones only.
+        database: SQLAlchemy URL of PostgreSQL or SQLite; None for SQLite in the work folder.
+        min_free_mb: Below so much free disk nothing more is taken from outside.
+        listener: How DICOM associations are taken.
+        quiet_s: A study received from the network is complete when nothing of it came for so long.
+        keep_received_h: How long a received study is kept, so that late slices join it.
+        archives: Archives that studies are pulled from, by name.
+        targets: Where results are delivered to, by name.
+        delivery_give_up_h: How long a delivery is tried before it is left to a person.
     """
 
     model_config = SettingsConfigDict(
@@ -105,5 +222,15 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = "text"
     max_queued: Positive = 64
     job_timeout_s: PositiveReal = 900.0
+    job_memory_mb: Positive = 8192
+    retention_days: PositiveReal | None = None
     pseudonym_key: SecretStr | None = None
     planning_profiles: Path | None = None
+    database: str | None = None
+    min_free_mb: Annotated[int, Field(ge=0)] = 512
+    listener: ListenerSettings = ListenerSettings()
+    quiet_s: PositiveReal = 60.0
+    keep_received_h: PositiveReal = 48.0
+    archives: dict[str, ArchiveSettings] = {}
+    targets: dict[str, Target] = {}
+    delivery_give_up_h: PositiveReal = 168.0

@@ -7,23 +7,26 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
 
+from service.api import dicomweb, pages, plan, problems, retrievals, studies, system
 from service.api import jobs as job_routes
-from service.api import pages, plan, problems, studies, system
 from service.api.access import BrowserGuard, Gate
 from service.api.headers import SecurityHeaders
 from service.api.metrics import Metrics, RequestMetrics
 from service.jobs.job import Jobs
+from service.pacs.gateway import Gateway
 from service.planning.profiles import load_profiles
 from service.settings import Settings
 
 
-def create_app(settings: Settings, jobs: Jobs) -> FastAPI:
+def create_app(settings: Settings, jobs: Jobs, gateway: Gateway | None = None) -> FastAPI:
     """Build the application around jobs; they start and stop with it.
 
     Args:
         settings: Of this installation.
         jobs: Where studies go and reports come from.
+        gateway: To the hospital's network; None leaves its routes out.
 
     Raises:
         ProfileError: A planning profile does not make sense; said at start, not at a plan.
@@ -33,8 +36,12 @@ def create_app(settings: Settings, jobs: Jobs) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         jobs.start()
         try:
+            if gateway is not None:
+                gateway.start()
             yield
         finally:
+            if gateway is not None:
+                await run_in_threadpool(gateway.close)
             jobs.close()
 
     app = FastAPI(
@@ -60,6 +67,10 @@ def create_app(settings: Settings, jobs: Jobs) -> FastAPI:
         pages.router,
     ):
         app.include_router(router)
+    if gateway is not None:
+        app.state.gateway = gateway
+        app.include_router(dicomweb.router)
+        app.include_router(retrievals.router)
     problems.install(app)
     # Outermost last: a request that is turned away is counted and gets the headers, too.
     app.add_middleware(BrowserGuard, gate=app.state.gate)

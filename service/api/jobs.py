@@ -15,8 +15,8 @@ from service.api.access import require_access
 from service.api.problems import RESPONSES, ProblemError
 from service.api.schemas import JobDocument, document
 from service.api.studies import POLL_S, failure_of, report_response
+from service.jobs.folders import JOB_ID
 from service.jobs.job import Job, Jobs
-from service.jobs.store import JOB_ID
 from service.report.document import StudyReport
 
 KEEP_ALIVE_S: Final = 15.0

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from service.jobs.content import ContentTooLargeError, InvalidArchiveError
+from service.jobs.folders import DiskFullError
 from service.jobs.job import QueueFullError
 
 log = structlog.get_logger()
@@ -109,7 +110,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ProblemError, _of_problem)
     app.add_exception_handler(RequestValidationError, _of_validation)
     app.add_exception_handler(HTTPException, _of_http)
-    app.add_exception_handler(QueueFullError, _of_full_queue)
+    app.add_exception_handler(QueueFullError, _of_no_room)
+    app.add_exception_handler(DiskFullError, _of_no_room)
     app.add_exception_handler(InvalidArchiveError, _of_invalid_archive)
     app.add_exception_handler(ContentTooLargeError, _of_large_content)
     app.add_exception_handler(Exception, _of_anything)
@@ -139,9 +141,10 @@ def _of_http(_request: Request, error: Exception) -> JSONResponse:
     return ProblemError(error.status_code, code, detail, headers=error.headers).response()
 
 
-def _of_full_queue(_request: Request, error: Exception) -> JSONResponse:
+def _of_no_room(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, QueueFullError | DiskFullError)  # noqa: S101
     return ProblemError(
-        503, QueueFullError.code, f"{error}.", headers={"Retry-After": str(RETRY_AFTER_S)}
+        503, error.code, f"{error}.", headers={"Retry-After": str(RETRY_AFTER_S)}
     ).response()
 
 

@@ -35,6 +35,8 @@ class JobDocument(_Schema):
     started_at: datetime | None
     finished_at: datetime | None
     summary: CallSummary | None
+    supersedes: str | None
+    superseded_by: str | None
     links: dict[str, str]
 
 
@@ -78,7 +80,17 @@ def document(job: Job) -> JobDocument:
     """A job as clients see it."""
     outcome = job.outcome
     fields: dict[str, Any] = job.model_dump(
-        include={"job_id", "state", "stage", "files", "received_at", "started_at", "finished_at"}
+        include={
+            "job_id",
+            "state",
+            "stage",
+            "files",
+            "received_at",
+            "started_at",
+            "finished_at",
+            "supersedes",
+            "superseded_by",
+        }
     )
     return JobDocument(
         **fields,

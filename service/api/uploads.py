@@ -42,8 +42,8 @@ async def receive_upload(request: Request, folder: Path, max_bytes: int) -> None
         ProblemError: 413, 415, 400 or 422 when the body cannot be taken.
     """
     media_type, options = parse_options_header(request.headers.get("content-type", ""))
-    _check_length(request, max_bytes)
-    body = _limited(request.stream(), max_bytes)
+    check_length(request, max_bytes)
+    body = limited_body(request.stream(), max_bytes)
     if media_type.decode("latin-1") in ZIP_TYPES:
         files = await _receive_zip(body, folder)
     elif media_type.decode("latin-1") == FORM_TYPE and options.get(b"boundary"):
@@ -59,7 +59,12 @@ async def receive_upload(request: Request, folder: Path, max_bytes: int) -> None
         raise ProblemError(422, "no_files", "The request holds no file.")
 
 
-def _check_length(request: Request, max_bytes: int) -> None:
+def check_length(request: Request, max_bytes: int) -> None:
+    """Turn away a body that says it is too large, before it is sent.
+
+    Raises:
+        ProblemError: 413, or 400 when the length is no number.
+    """
     length = request.headers.get("content-length", "0")
     if not length.isdecimal():
         raise ProblemError(400, "bad_request", "Content-Length is not a number.")
@@ -73,7 +78,12 @@ def _too_large(max_bytes: int) -> ProblemError:
     )
 
 
-async def _limited(stream: AsyncIterator[bytes], max_bytes: int) -> AsyncIterator[bytes]:
+async def limited_body(stream: AsyncIterator[bytes], max_bytes: int) -> AsyncIterator[bytes]:
+    """The body in batches, each worth a thread's while.
+
+    Raises:
+        ProblemError: 413 as soon as it is larger than allowed.
+    """
     received = 0
     batch = bytearray()
     async for chunk in stream:

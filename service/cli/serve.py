@@ -56,11 +56,12 @@ def _run(settings: Settings, listener: socket.socket, work_dir: Path, worker: Po
     import uvicorn  # noqa: PLC0415
 
     from service.api.app import create_app  # noqa: PLC0415
+    from service.pacs.gateway import Gateway  # noqa: PLC0415
 
     address, port = listener.getsockname()[:2]
     shown = f"[{address}]" if ":" in address else address
     config = uvicorn.Config(
-        create_app(settings, jobs),
+        create_app(settings, jobs, Gateway(settings, work_dir, jobs)),
         log_config=None,
         # Paths hold Study Instance UIDs; what is worth knowing is in /metrics.
         access_log=False,

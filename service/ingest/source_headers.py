@@ -12,7 +12,7 @@ from typing import Final
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
-from service.ingest.headers import parse_dataset
+from service.ingest.headers import PARSING_ERRORS, parse_dataset, quiet_pydicom
 from service.ingest.records import InstanceRecord
 from service.ingest.refusals import RefusedError
 from service.ingest.safety import Limits
@@ -57,8 +57,22 @@ def source_headers(records: Iterable[InstanceRecord], limits: Limits) -> dict[st
         try:
             with record.path.open("rb") as file:
                 size = record.path.stat().st_size
-                dataset = parse_dataset(read_structure(file, size, limits), _TAGS)
+                dataset = _settled(parse_dataset(read_structure(file, size, limits), _TAGS))
         except (OSError, RefusedError):
             continue
         headers[record.sop_instance_uid] = dataset
     return headers
+
+
+def _settled(dataset: Dataset) -> Dataset:
+    """Convert every value here, where remarks on them are kept out of logs; drop what cannot be."""
+    with quiet_pydicom():
+        for tag in list(dataset.keys()):
+            try:
+                element = dataset[tag]
+                for item in element.value if element.VR == "SQ" else ():
+                    for _ in item.iterall():
+                        pass
+            except PARSING_ERRORS:
+                del dataset[tag]
+    return dataset

@@ -70,6 +70,9 @@ class Outcome(BaseModel):
         state: A final state.
         reason: Set unless the job succeeded.
         study_instance_uid: Of the study that was read; "" when no DICOM was found.
+        files_used: How many files' pixels the report rests on.
+        content_key: Of `service.report.dicom.identity`: what the report's DICOM objects are named
+            by; "" where there are none.
         summary: Of the report, when there is one.
         stages_ms: Milliseconds spent per stage.
     """
@@ -79,6 +82,8 @@ class Outcome(BaseModel):
     state: JobState
     reason: JobReason | None = None
     study_instance_uid: str = ""
+    files_used: int = 0
+    content_key: str = ""
     summary: CallSummary | None = None
     stages_ms: dict[str, float] = {}
 
@@ -97,6 +102,9 @@ class Job(BaseModel):
         files: How many files were handed in (members of an archive count).
         stage: The pipeline stage a running job is in.
         outcome: Set when the job is final.
+        supersedes: The job of the same study whose report this one's takes the place of.
+        superseded_by: The job whose report took the place of this one's.
+        batch: Name of the batch that the job is part of.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -109,6 +117,9 @@ class Job(BaseModel):
     finished_at: datetime | None = None
     stage: str | None = None
     outcome: Outcome | None = None
+    supersedes: str | None = None
+    superseded_by: str | None = None
+    batch: str | None = None
 
     @property
     def study_instance_uid(self) -> str:
@@ -142,10 +153,14 @@ class Jobs(Protocol):
         """Begin to work; returns at once."""
 
     def close(self) -> None:
-        """Stop work and free what it holds; a running job becomes failed."""
+        """Stop work and free what it holds; what is open goes on after the next start."""
 
     def new_upload(self) -> Path:
-        """Make an empty folder for a request body, on the disk that `submit` takes it from."""
+        """Make an empty folder for a request body, on the disk that `submit` takes it from.
+
+        Raises:
+            DiskFullError: The disk is at its watermark.
+        """
 
     def discard_upload(self, upload: Path) -> None:
         """Remove an upload folder that will not be submitted; one that is gone is fine."""
@@ -160,14 +175,17 @@ class Jobs(Protocol):
             InvalidArchiveError: The archive cannot be read.
         """
 
+    def submit_folder(self, folder: Path, batch: str) -> Job:
+        """Queue a study that stays where it is, as part of a batch."""
+
     def get(self, job_id: str) -> Job | None:
         """The job, or None when there is none."""
 
     def newest_of(self, study_instance_uid: str) -> Job | None:
-        """The job with the newest report of a study, or None."""
+        """The job whose report stands for a study, or None."""
 
-    def listing(self) -> tuple[Job, ...]:
-        """Every job, newest first."""
+    def listing(self, batch: str | None = None) -> tuple[Job, ...]:
+        """Every job, or those of a batch, newest first."""
 
     def results(self, job_id: str) -> Path:
         """Folder with the files of a report."""

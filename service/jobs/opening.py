@@ -2,38 +2,88 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from subprocess import Popen
+from typing import IO, Final
+from uuid import uuid4
 
 from models.errors import BundleError
 from models.registry import resolve
 from service.jobs.job import Jobs
-from service.jobs.local import LocalJobs
 from service.jobs.process import WorkerProcess
-from service.jobs.store import JobFolders
 from service.logs import Pseudonyms
 from service.settings import Settings
 
 
 def open_jobs(settings: Settings, work_dir: Path, launched: Popen[str] | None = None) -> Jobs:
-    """Make the jobs of one process; nothing is started or written yet.
+    """Make the jobs of one process; its tables are made or brought up to date.
 
     Args:
         settings: Of this installation.
-        work_dir: Where uploads and results lie.
+        work_dir: Where uploads and results lie; shared by every worker on the same database.
         launched: The first worker, where it was launched ahead (`service.jobs.launch`); it gets
             its settings here. The jobs end it when they close.
     """
     settings = settings.model_copy(update={"work_dir": work_dir})
-    return LocalJobs(
-        folders=JobFolders(work_dir),
-        runner=WorkerProcess(settings, launched=launched),
-        engine=engine_of(settings),
-        max_queued=settings.max_queued,
-        max_bytes=settings.max_upload_mb << 20,
+    # The worker gets its settings before anything slow is imported: it opens its bundles meanwhile.
+    runner = WorkerProcess(settings, launched=launched)
+    from service.jobs.database import connect, database_url, migrate  # noqa: PLC0415
+    from service.jobs.durable import DurableJobs, JobPolicy  # noqa: PLC0415
+    from service.jobs.folders import JobFolders  # noqa: PLC0415
+    from service.jobs.records import JobRecords  # noqa: PLC0415
+    from service.jobs.workqueue import DbosQueue  # noqa: PLC0415
+
+    url = database_url(settings.database, work_dir)
+    engine = connect(url)
+    migrate(engine)
+    queue_url = url if settings.database else f"sqlite:///{work_dir / 'queue.sqlite'}"
+    return DurableJobs(
+        records=JobRecords(engine),
+        queue=DbosQueue(engine, queue_url, worker_id(work_dir)),
+        folders=JobFolders(work_dir, settings.min_free_mb << 20),
+        runner=runner,
+        policy=JobPolicy(
+            engine=engine_of(settings),
+            max_queued=settings.max_queued,
+            max_bytes=settings.max_upload_mb << 20,
+            retention_days=settings.retention_days,
+        ),
         pseudonyms=Pseudonyms.from_settings(settings),
     )
+
+
+_HELD: Final[list[IO[str]]] = []
+"""Locks of worker ids, held until the process ends however it ends."""
+
+
+def worker_id(work_dir: Path) -> str:
+    """Name of this worker: the first one kept in the work folder that no living process has.
+
+    After a crash the next process takes the same name, and with it what was left undone.
+    """
+    folder = work_dir / "workers"
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in count():
+        file = (folder / f"{number}").open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            continue
+        _HELD.append(file)
+        file.seek(0)
+        name = file.read().strip()
+        if not name:
+            name = uuid4().hex
+            file.write(name)
+            file.flush()
+            os.fsync(file.fileno())
+        return name
+    raise AssertionError("count() does not end")
 
 
 def engine_of(settings: Settings) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import subprocess
 import threading
@@ -24,6 +25,12 @@ START_TIMEOUT_S: Final = 120.0
 """Longest time to open the bundles; it takes about a second, more on a loaded machine."""
 
 
+WATCH_S: Final = 0.5
+"""How often the worker's memory is looked at."""
+
+PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+
+
 class Runner(Protocol):
     """Something that runs one study at a time. `run` is called from one thread only."""
 
@@ -34,8 +41,24 @@ class Runner(Protocol):
     def start(self) -> None:
         """Begin to get ready; returns at once."""
 
-    def run(self, source: Path, results: Path, on_stage: Callable[[str], None]) -> Outcome:
-        """Run a study and leave its results in an empty folder. Never raises for the study."""
+    def run(
+        self,
+        source: Path,
+        results: Path,
+        on_stage: Callable[[str], None],
+        *,
+        created: float,
+        current: Path,
+    ) -> Outcome:
+        """Run a study and leave its results in an empty folder. Never raises for the study.
+
+        Args:
+            source: Folder or archive.
+            results: Empty folder.
+            on_stage: Told each stage as it begins.
+            created: When the study came, in seconds since the epoch.
+            current: Where the reports that stand are noted.
+        """
 
     def close(self) -> None:
         """Stop at once; a run under way returns a failed outcome."""
@@ -57,9 +80,18 @@ class WorkerProcess:
         launched: subprocess.Popen[str] | None = None,
     ) -> None:
         self._command = command
-        # API keys stay here: the worker has no use for them.
-        self._settings = settings.model_copy(update={"api_keys": (), "pseudonym_key": None})
+        # Secrets stay here: the worker has no use for them.
+        self._settings = settings.model_copy(
+            update={
+                "api_keys": (),
+                "pseudonym_key": None,
+                "database": None,
+                "archives": {},
+                "targets": {},
+            }
+        )
         self._timeout_s = settings.job_timeout_s
+        self._memory_bytes = settings.job_memory_mb << 20
         self._worker = _Worker(launched, self._settings) if launched else None
         self._closed = False
 
@@ -73,18 +105,27 @@ class WorkerProcess:
         if self._worker is None:
             self._worker = self._new_worker()
 
-    def run(self, source: Path, results: Path, on_stage: Callable[[str], None]) -> Outcome:
-        """Run one study, at most `job_timeout_s` long."""
+    def run(
+        self,
+        source: Path,
+        results: Path,
+        on_stage: Callable[[str], None],
+        *,
+        created: float,
+        current: Path,
+    ) -> Outcome:
+        """Run one study, at most `job_timeout_s` long and within `job_memory_mb`."""
         worker = self._standing_worker()
         if worker is None:
             return Outcome.failed("interrupted", "the service is stopping")
         broken = worker.await_ready()
         if broken is not None:
             return Outcome.failed(broken.code, broken.message)
-        worker.send(Request(source=source, results=results).model_dump_json())
+        request = Request(source=source, results=results, created=created, current=current)
+        worker.send(request.model_dump_json())
         deadline = time.monotonic() + self._timeout_s
         try:
-            while (message := worker.next_message(deadline)) is not None:
+            while (message := self._watched(worker, deadline)) is not None:
                 if message.outcome is not None:
                     return message.outcome
                 if message.stage is not None:
@@ -92,8 +133,27 @@ class WorkerProcess:
         except TimeoutError:
             worker.end("timeout")
             return Outcome.failed("timeout", "the study took longer than one study may take")
+        except MemoryError:
+            worker.end("out_of_memory")
+            return Outcome.failed("out_of_memory", "the study took more memory than one may take")
         worker.end("worker_died")
         return Outcome.failed("worker_died", "the inference worker ended unexpectedly")
+
+    def _watched(self, worker: _Worker, deadline: float) -> Message | None:
+        """The next message, with an eye on the memory that the worker takes meanwhile.
+
+        Raises:
+            TimeoutError: Nothing came in time.
+            MemoryError: The worker took too much.
+        """
+        while True:
+            try:
+                return worker.next_message(min(deadline, time.monotonic() + WATCH_S))
+            except TimeoutError:
+                if time.monotonic() >= deadline:
+                    raise
+                if worker.memory_bytes() > self._memory_bytes:
+                    raise MemoryError from None
 
     def close(self) -> None:
         """End the worker, whatever it does."""
@@ -131,6 +191,14 @@ class _Worker:
     @property
     def ready(self) -> bool:
         return self._ready.is_set() and self.alive
+
+    def memory_bytes(self) -> int:
+        """Resident memory of the process (proc(5)); 0 when it has ended."""
+        try:
+            pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
+        except (OSError, IndexError):
+            return 0
+        return int(pages) * PAGE_BYTES
 
     def await_ready(self) -> JobReason | None:
         """Wait until the bundles are open, or say why they are not."""

@@ -3,22 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from models.findings import Acuity, Call, Etiology
+from service.jobs.folders import current_report
 from service.jobs.job import CallSummary, JobReason, JobState, Outcome
 from service.pipeline import Clock, Stages, report_on
+from service.report.dicom.identity import content_key
 from service.report.document import LevelReport, StudyReport
 from service.report.headline import level_title
 from service.report.outputs import Format, write_outputs
+from service.report.written import Written
 
-FORMATS: Final = (Format.JSON, Format.HTML, Format.PNG, Format.NII)
+FORMATS: Final = tuple(Format)
 """What the service keeps of every study."""
 
 
+@dataclass(frozen=True, slots=True)
+class Filing:
+    """What a report must know of the ones before it.
+
+    Attributes:
+        created: When the study came: the time of all that is written about it, so that reading it
+            again gives the same files.
+        current: Folder of `service.jobs.folders.current_report`.
+    """
+
+    created: datetime
+    current: Path
+
+    def written(self, study_instance_uid: str) -> Written:
+        """The standing of a new report of a study."""
+        standing = current_report(self.current, study_instance_uid)
+        return Written(self.created, supersedes="" if standing is None else standing.content_key)
+
+
 def work_on(
-    source: Path, results: Path, stages: Stages, on_stage: Callable[[str], None]
+    source: Path,
+    results: Path,
+    stages: Stages,
+    on_stage: Callable[[str], None],
+    filing: Filing | None = None,
 ) -> Outcome:
     """Read a study and write its report.
 
@@ -27,22 +55,28 @@ def work_on(
         results: Empty folder that receives the outputs.
         stages: The opened pipeline.
         on_stage: Told each stage as it begins.
+        filing: When the study came, and where the reports that stand are noted; None for a
+            first report that is written now.
 
     Returns:
         Succeeded, or refused when no sagittal spine MR series could be used.
     """
     result = report_on(source, stages, Clock(on_stage))
-    write_outputs(result, results, FORMATS)
-    return outcome_of(result.report)
+    written = None if filing is None else filing.written(result.report.study.study_instance_uid)
+    write_outputs(result, results, FORMATS, written)
+    key = content_key(result.report, result.ingested.headers) if result.usable else ""
+    return outcome_of(result.report, key)
 
 
-def outcome_of(report: StudyReport) -> Outcome:
+def outcome_of(report: StudyReport, key: str = "") -> Outcome:
     """What a report means for the job that made it."""
     refused = report.reference_series_uid is None
     return Outcome(
         state=JobState.REFUSED if refused else JobState.SUCCEEDED,
         reason=refusal_of(report) if refused else None,
         study_instance_uid=report.study.study_instance_uid,
+        files_used=report.files.used,
+        content_key=key,
         summary=summarise(report),
         stages_ms=dict(report.provenance.timings_ms),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,12 +25,19 @@ if TYPE_CHECKING:
 
 
 class Request(BaseModel):
-    """Run the study at `source` and leave the results in the empty folder `results`."""
+    """Run the study at `source` and leave the results in the empty folder `results`.
+
+    Attributes:
+        created: When the study came, in seconds since the epoch.
+        current: Where the reports that stand are noted.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: Path
     results: Path
+    created: float
+    current: Path
 
 
 class Message(BaseModel):
@@ -79,10 +87,11 @@ def _open(settings: Settings) -> Stages:
 
 
 def _run(request: Request, stages: Stages, on_stage: Callable[[str], None]) -> Outcome:
-    from service.jobs.work import work_on  # noqa: PLC0415
+    from service.jobs.work import Filing, work_on  # noqa: PLC0415
 
+    filing = Filing(datetime.fromtimestamp(request.created, UTC), request.current)
     try:
-        return work_on(request.source, request.results, stages, on_stage)
+        return work_on(request.source, request.results, stages, on_stage, filing)
     except Exception as error:  # noqa: BLE001  the worker's border: one study never ends it
         return Outcome(state=JobState.FAILED, reason=_reason(error))
 

@@ -32,6 +32,9 @@ COMPRESSION_FRACTURE: Final = Code("42942008", "SCT", "Compression fracture of v
 MRI: Final = Code("113091000", "SCT", "Magnetic resonance imaging")
 ARTIFICIAL_INTELLIGENCE: Final = Code("123110", "DCM", "Artificial Intelligence")
 COMMENT: Final = Code("121106", "DCM", "Comment")
+REPORT_TITLE: Final = Code("126000", "DCM", "Imaging Measurement Report")
+SPINE: Final = Code("421060004", "SCT", "Spine")
+NO_BODY_FOUND: Final = _own("NO_BODY_FOUND", "No vertebral body found")
 OF_INTEREST: Final = Code("113000", "DCM", "Of Interest")
 
 CALLS: Final = {

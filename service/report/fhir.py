@@ -9,7 +9,7 @@ Source: HL7 FHIR R5 (5.0.0); HL7 "DICOM SR to FHIR Resource Mapping" 1.0.0.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any, Final
@@ -17,19 +17,19 @@ from uuid import NAMESPACE_OID, uuid5
 
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
+from pydicom.uid import SegmentationStorage
 
-from service.ingest.records import Ingested
 from service.report import codes
 from service.report.coded import answers, limits, measured_values, remarks
 from service.report.dicom.identity import (
     MANUFACTURER,
     MODEL_NAME,
-    content_key,
+    ObjectIds,
     derived_uid,
     device_uid,
     software_version,
-    tracking_uid,
 )
+from service.report.dicom.tracking import Tracked
 from service.report.document import LevelReport, Status, StudyReport
 from service.report.headline import level_title
 from service.report.written import Written
@@ -41,8 +41,8 @@ SYSTEMS: Final = {
     codes.SCHEME: f"urn:oid:{derived_uid('codes')}",
 }
 DICOM_UID: Final = "urn:dicom:uid"
+SEGMENTATION: Final = Code("113076", "DCM", "Segmentation")
 MEASUREMENT_GROUP: Final = Code("125007", "DCM", "Measurement Group")
-REPORT_TITLE: Final = Code("126000", "DCM", "Imaging Measurement Report")
 IMAGING: Final = {
     "coding": [
         {
@@ -58,19 +58,29 @@ REPORT_STATUS: Final = {
 }
 
 
-def to_fhir(report: StudyReport, ingested: Ingested, written: Written) -> bytes:
-    """Write a Bundle of type collection: DiagnosticReport, Device, Observations.
+def to_fhir(
+    report: StudyReport,
+    bodies: Sequence[Tracked],
+    study: Dataset,
+    key: str,
+    written_as: Written,
+    *,
+    segmented: bool = False,
+) -> bytes:
+    """Write a Bundle of type collection: DiagnosticReport, Device, Observations, ImagingSelections.
 
     Args:
         report: Of any study, readable or not.
-        ingested: Its source headers name the patient and the order.
-        written: When, and by whose word.
+        bodies: One for each level of the report.
+        study: Of `study_attributes`: names the patient and the order; empty where no image was.
+        key: Of `content_key`.
+        written_as: When, after what, and by whose word.
+        segmented: The report has a SEG, to refer to.
 
     Returns:
         JSON; equal reports of equal time give equal bytes.
     """
-    source = next(iter(ingested.headers.values()), Dataset())
-    bundle = _Bundle(report, source, written, content_key(report))
+    bundle = _Bundle(report, bodies, study, key, written_as, segmented)
     resources = list(bundle.resources())
     document = {
         "resourceType": "Bundle",
@@ -82,6 +92,14 @@ def to_fhir(report: StudyReport, ingested: Ingested, written: Written) -> bytes:
         ],
     }
     return f"{json.dumps(document, indent=1, ensure_ascii=False)}\n".encode()
+
+
+def _dicom_identifier(uid: str) -> dict[str, str]:
+    return {"system": DICOM_UID, "value": f"urn:oid:{uid}"}
+
+
+def _references(resources: list[dict[str, Any]]) -> list[dict[str, str]]:
+    return [{"reference": f"urn:uuid:{resource['id']}"} for resource in resources]
 
 
 def _concept(code: Code, text: str = "") -> dict[str, Any]:
@@ -96,26 +114,31 @@ def _concept(code: Code, text: str = "") -> dict[str, Any]:
 @dataclass(frozen=True, slots=True)
 class _Bundle:
     report: StudyReport
-    source: Dataset
-    written: Written
+    bodies: Sequence[Tracked]
+    study: Dataset
     key: str
+    written_as: Written
+    segmented: bool
 
     @property
     def time(self) -> str:
-        return self.written.created.astimezone(UTC).isoformat(timespec="seconds")
+        return self.written_as.created.astimezone(UTC).isoformat(timespec="seconds")
 
     @property
     def status(self) -> str:
+        if self.report.status is Status.VERIFIED and self.written_as.supersedes_verified:
+            return "amended"
         return REPORT_STATUS[self.report.status]
 
     def resources(self) -> Iterator[dict[str, Any]]:
         groups: list[str] = []
         observations: list[dict[str, Any]] = []
-        for level in self.report.levels:
+        for level, body in zip(self.report.levels, self.bodies, strict=True):
             members = list(self._members(level))
-            group = self._group(level, members)
+            selection = list(self._selection(level, body))
+            group = self._group(level, body, members, selection)
             groups.append(group["id"])
-            observations += [group, *members]
+            observations += [group, *members, *selection]
         yield self._diagnostic_report(groups)
         yield self._device()
         yield from observations
@@ -126,7 +149,7 @@ class _Bundle:
     def _about(self) -> dict[str, Any]:
         """Whose it is and what it was made from, by identifiers: no resource is assumed."""
         about: dict[str, Any] = {}
-        if patient := str(self.source.get("PatientID") or ""):
+        if patient := str(self.study.get("PatientID") or ""):
             about["subject"] = {"type": "Patient", "identifier": {"value": patient}}
         return about
 
@@ -134,9 +157,10 @@ class _Bundle:
         resource: dict[str, Any] = {
             "resourceType": "DiagnosticReport",
             "id": self._id("report"),
+            "identifier": [_dicom_identifier(ObjectIds.of(self.key, "sr").instance_uid)],
             "status": self.status,
             "category": [_concept(codes.MRI)],
-            "code": _concept(REPORT_TITLE),
+            "code": _concept(codes.REPORT_TITLE),
             **self._about(),
             "issued": self.time,
             "result": [{"reference": f"urn:uuid:{identity}"} for identity in groups],
@@ -146,10 +170,10 @@ class _Bundle:
             resource["study"] = [
                 {
                     "type": "ImagingStudy",
-                    "identifier": {"system": DICOM_UID, "value": f"urn:oid:{study}"},
+                    "identifier": _dicom_identifier(study),
                 }
             ]
-        if accession := str(self.source.get("AccessionNumber") or ""):
+        if accession := str(self.study.get("AccessionNumber") or ""):
             kind = {"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "ACSN"}
             resource["basedOn"] = [
                 {
@@ -157,6 +181,8 @@ class _Bundle:
                     "identifier": {"type": {"coding": [kind]}, "value": accession},
                 }
             ]
+        if self.written_as.verified_by:
+            resource["resultsInterpreter"] = [{"display": self.written_as.verified_by}]
         if not groups:
             del resource["result"]
         return resource
@@ -165,7 +191,7 @@ class _Bundle:
         return {
             "resourceType": "Device",
             "id": self._id("device"),
-            "identifier": [{"system": DICOM_UID, "value": f"urn:oid:{device_uid()}"}],
+            "identifier": [_dicom_identifier(device_uid())],
             "manufacturer": MANUFACTURER,
             "name": [{"value": MODEL_NAME, "type": "user-friendly-name", "display": True}],
             "version": [{"value": software_version()}],
@@ -182,18 +208,51 @@ class _Bundle:
             "device": {"reference": f"urn:uuid:{self._id('device')}"},
         }
 
-    def _group(self, level: LevelReport, members: list[dict[str, Any]]) -> dict[str, Any]:
-        uid = tracking_uid(self.key, level.label_value)
+    def _group(
+        self,
+        level: LevelReport,
+        body: Tracked,
+        members: list[dict[str, Any]],
+        selection: list[dict[str, Any]],
+    ) -> dict[str, Any]:
         group = {
             **self._observation(level),
-            "identifier": [{"system": DICOM_UID, "value": f"urn:oid:{uid}"}],
+            "identifier": [_dicom_identifier(body.tracking_uid)],
             "category": [_concept(MEASUREMENT_GROUP), IMAGING],
             "code": _concept(MEASUREMENT_GROUP),
             "valueCodeableConcept": _concept(codes.VERTEBRA, level_title(level)),
-            "hasMember": [{"reference": f"urn:uuid:{member['id']}"} for member in members],
+            "hasMember": _references(members),
+            "derivedFrom": _references(selection),
             "note": [{"text": text} for text in limits(level)],
         }
         return {name: value for name, value in group.items() if value != []}
+
+    def _selection(self, level: LevelReport, body: Tracked) -> Iterator[dict[str, Any]]:
+        """The body's segment in the SEG."""
+        if not self.segmented or body.segment is None:
+            return
+        ids = ObjectIds.of(self.key, "seg")
+        about = self._about()
+        yield {
+            "resourceType": "ImagingSelection",
+            "id": self._id(str(level.label_value), "segment"),
+            "status": "available",
+            **about,
+            "code": _concept(SEGMENTATION),
+            "studyUid": self.report.study.study_instance_uid,
+            "seriesUid": ids.series_uid,
+            "bodySite": {"concept": _concept(codes.vertebra_code(level.level), level_title(level))},
+            "instance": [
+                {
+                    "uid": ids.instance_uid,
+                    "sopClass": {
+                        "system": "urn:ietf:rfc:3986",
+                        "code": f"urn:oid:{SegmentationStorage}",
+                    },
+                    "subset": [str(body.segment)],
+                }
+            ],
+        }
 
     def _members(self, level: LevelReport) -> Iterator[dict[str, Any]]:
         for name, value, unit in measured_values(level):

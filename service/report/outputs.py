@@ -201,9 +201,24 @@ def _dicom(writing: _Writing) -> Files:
 
 
 def _fhir(writing: _Writing) -> Files:
+    from service.report.dicom.identity import content_key  # noqa: PLC0415
+    from service.report.dicom.sources import study_of  # noqa: PLC0415
+    from service.report.dicom.tracking import tracked  # noqa: PLC0415
     from service.report.fhir import to_fhir  # noqa: PLC0415
 
-    yield "fhir.json", to_fhir(writing.result.report, writing.result.ingested, writing.written)
+    result, headers = writing.result, writing.result.ingested.headers
+    key = content_key(result.report, headers)
+    yield (
+        "fhir.json",
+        to_fhir(
+            result.report,
+            tuple(tracked(result, key).values()),
+            study_of(result),
+            key,
+            writing.written,
+            segmented=bool(headers) and Format.SEG in writing.formats,
+        ),
+    )
 
 
 _RENDERERS: Final[tuple[tuple[frozenset[Format], Callable[[_Writing], Files]], ...]] = (

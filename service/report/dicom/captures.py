@@ -17,6 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from service.report import codes
 from service.report.dicom.identity import (
+    BODY_PART,
     MANUFACTURER,
     ObjectIds,
     complete,
@@ -26,13 +27,13 @@ from service.report.written import Written
 
 
 def captures(
-    images: Sequence[KeyImage], source: Dataset, key: str, written_as: Written
+    images: Sequence[KeyImage], study: Dataset, key: str, written_as: Written
 ) -> Iterator[Dataset]:
     """Write each key image as an RGB Secondary Capture, run-length coded.
 
     Args:
         images: Pictures with their marks burned in; they carry no identity of the patient.
-        source: Header of an image of the study.
+        study: Of `study_attributes`.
         key: Of `content_key`.
         written_as: When they are made.
     """
@@ -47,7 +48,7 @@ def captures(
             coordinate_system="PATIENT",
             # Rows run to the back and columns to the feet on every slice of a sheet.
             patient_orientation=("P", "F"),
-            study_instance_uid=source.StudyInstanceUID,
+            study_instance_uid=study.StudyInstanceUID,
             series_instance_uid=ids.series_uid,
             series_number=ids.series_number,
             sop_instance_uid=ids.instance_uid,
@@ -55,22 +56,24 @@ def captures(
             manufacturer=MANUFACTURER,
             transfer_syntax_uid=RLELossless,
         )
-        complete(written, source, written_as, "key images")
+        written.BodyPartExamined = BODY_PART
+        complete(written, study, written_as, "key images")
         written.Modality = "OT"
         written.ConversionType = "WSD"
-        written.BurnedInAnnotation = "YES"
+        # The marks on it tell nothing of who the patient is.
+        written.BurnedInAnnotation = "NO"
         written.ImageComments = image.caption
         yield written
 
 
 def key_objects(
-    pictures: Sequence[Dataset], source: Dataset, key: str, written_as: Written
+    pictures: Sequence[Dataset], study: Dataset, key: str, written_as: Written
 ) -> Dataset:
     """Write the Key Object Selection ("Of Interest") over the captures.
 
     Args:
         pictures: Of `captures`, at least one.
-        source: Header of an image of the study.
+        study: Of `study_attributes`.
         key: Of `content_key`.
         written_as: When it is made.
     """
@@ -89,6 +92,5 @@ def key_objects(
         manufacturer=MANUFACTURER,
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
-    complete(written, source, written_as, "key objects")
-    del written.BodyPartExamined
+    complete(written, study, written_as, "key objects")
     return written

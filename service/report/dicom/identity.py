@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib.metadata import version
 from typing import Any, Final
 from uuid import UUID, uuid5
@@ -20,59 +20,41 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.sr.coding import Code
 
-from models.errors import AcuityError
 from service.ingest.records import OWN_MODEL_NAME
+from service.report.dicom.sources import copy_study, set_character_set
 from service.report.document import StudyReport
 from service.report.written import Written
 
 MANUFACTURER: Final = "The vertebral-acuity authors"
 MODEL_NAME: Final = OWN_MODEL_NAME
-SERIES_DESCRIPTION: Final = "vertebral-acuity"
 BODY_PART: Final = "SPINE"
-"""Without a body part an image that is written needs Laterality, which a spine does not have."""
+"""Of the images we write: without one they need Laterality, which a spine does not have."""
 
 PROCESSING_EQUIPMENT: Final = Code("109102", "DCM", "Processing Equipment")
 
 _NAMESPACE: Final = UUID("6f3c9a52-8f0e-5d55-9d6f-0f2f6f0a7c11")
 """Ours alone: everything derived from it is an identifier of this product."""
 
-_STUDY_ATTRIBUTES: Final = (
-    "SpecificCharacterSet", "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate",
-    "PatientSex", "PatientAge", "PatientSize", "PatientWeight", "OtherPatientIDsSequence",
-    "StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber",
-    "IssuerOfAccessionNumberSequence", "ReferringPhysicianName", "ReferencedStudySequence",
+_DATES: Final = (
+    "InstanceCreationDate", "InstanceCreationTime", "ContentDate", "ContentTime", "SeriesDate",
+    "SeriesTime", "DateOfSecondaryCapture", "TimeOfSecondaryCapture",
 )  # fmt: skip
-_EMPTY_WHERE_ABSENT: Final = frozenset(
-    {
-        "PatientName",
-        "PatientID",
-        "PatientBirthDate",
-        "PatientSex",
-        "StudyDate",
-        "StudyTime",
-        "StudyID",
-        "AccessionNumber",
-        "ReferringPhysicianName",
-    }
-)
-"""Type 2 in the patient and study modules: present, and empty when not known."""
 
 _SERIES_NUMBERS: Final = {"sr": 9301, "seg": 9302, "sc": 9303, "kos": 9304}
 """Far above what scanners give; one series for each kind of object."""
 
 
-class NotWritableError(AcuityError):
-    """A study whose result cannot be written as DICOM objects."""
+def content_key(report: StudyReport, images: Iterable[str]) -> str:
+    """Digest of all that a report says and rests on, its timings and names of files apart.
 
-    code = "dicom_not_writable"
-
-
-def content_key(report: StudyReport) -> str:
-    """Digest of all that a report says, its timings and the order of its files apart."""
+    Args:
+        report: Of any study.
+        images: SOP Instance UIDs of what it was made from.
+    """
     content: dict[str, Any] = report.model_dump(mode="json")
     content["provenance"].pop("timings_ms")
     content.pop("files")
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    text = json.dumps([content, sorted(images)], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -84,6 +66,11 @@ def derived_uid(*parts: str) -> str:
 def tracking_uid(key: str, label_value: int) -> str:
     """Of a body, the same in every object of a report."""
     return derived_uid(key, "body", str(label_value))
+
+
+def edema_tracking_uid(key: str) -> str:
+    """Of a report's marrow edema, in SR and SEG."""
+    return derived_uid(key, "edema")
 
 
 def device_uid() -> str:
@@ -126,30 +113,24 @@ def equipment() -> dict[str, Any]:
     }
 
 
-def complete(written: Dataset, source: Dataset, written_as: Written, description: str = "") -> None:
+def complete(written: Dataset, study: Dataset, written_as: Written, description: str) -> None:
     """Give a written object the study's attributes, our equipment and a fixed time, in place.
 
     Args:
-        written: Made by highdicom from `source` and its neighbours.
-        source: Header of an image of the study.
+        written: Made by highdicom.
+        study: Of `study_attributes`.
         written_as: When it was made.
         description: Added to the series description.
     """
-    for keyword in _STUDY_ATTRIBUTES:
-        if keyword in source:
-            setattr(written, keyword, source.get(keyword))
-        elif keyword in _EMPTY_WHERE_ABSENT:
-            setattr(written, keyword, "")
-        elif keyword in written:
-            delattr(written, keyword)
+    copy_study(study, written)
     written.Manufacturer = MANUFACTURER
     written.ManufacturerModelName = MODEL_NAME
     written.SoftwareVersions = software_version()
     written.DeviceSerialNumber = software_version()
-    written.SeriesDescription = f"{SERIES_DESCRIPTION} {description}".strip()
-    written.BodyPartExamined = source.get("BodyPartExamined") or BODY_PART
+    written.SeriesDescription = f"{MODEL_NAME} {description}"
     written.ContributingEquipmentSequence = Sequence([_contribution(written_as)])
-    _date(written, written_as.created)
+    _date(written, local_time(study, written_as.created))
+    set_character_set(written)
 
 
 def _contribution(written_as: Written) -> Dataset:
@@ -163,25 +144,25 @@ def _contribution(written_as: Written) -> Dataset:
     item.ManufacturerModelName = MODEL_NAME
     item.SoftwareVersions = software_version()
     item.DeviceUID = device_uid()
-    item.ContributionDateTime = f"{written_as.created.astimezone(UTC):%Y%m%d%H%M%S}+0000"
+    item.ContributionDateTime = stamp(written_as.created)
     item.ContributionDescription = "Preliminary machine reading of vertebral bodies"
     return item
 
 
-def _date(written: Dataset, created: datetime) -> None:
+def local_time(study: Dataset, created: datetime) -> datetime:
+    """Time on the clock that a study's dates are of: they tell no zone, or one for all of them."""
+    stated = str(study.get("TimezoneOffsetFromUTC", ""))
+    return created.astimezone(datetime.strptime(stated, "%z").tzinfo if stated else None)
+
+
+def stamp(when: datetime) -> str:
+    """A DICOM DT that names its zone."""
+    return f"{when:%Y%m%d%H%M%S%z}"
+
+
+def _date(written: Dataset, when: datetime) -> None:
     """Replace the clock's times, which would make every run's bytes differ."""
-    when = created.astimezone(UTC)
-    dates: Mapping[str, str] = {
-        "InstanceCreationDate": f"{when:%Y%m%d}",
-        "InstanceCreationTime": f"{when:%H%M%S}",
-        "ContentDate": f"{when:%Y%m%d}",
-        "ContentTime": f"{when:%H%M%S}",
-        "DateOfSecondaryCapture": f"{when:%Y%m%d}",
-        "TimeOfSecondaryCapture": f"{when:%H%M%S}",
-        "SeriesDate": f"{when:%Y%m%d}",
-        "SeriesTime": f"{when:%H%M%S}",
-    }
-    for keyword, value in dates.items():
+    for keyword in _DATES:
         if keyword in written or keyword.startswith(("Content", "Instance")):
-            setattr(written, keyword, value)
-    written.TimezoneOffsetFromUTC = "+0000"
+            form = "%Y%m%d" if "Date" in keyword else "%H%M%S"
+            setattr(written, keyword, when.strftime(form))

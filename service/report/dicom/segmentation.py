@@ -7,8 +7,6 @@ viewer overlays it whatever the stack's order or tilt. Source: PS3.3 A.51, C.8.2
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
 
 import highdicom as hd
 import numpy as np
@@ -20,84 +18,34 @@ from models.findings import Call, LevelFindings, Localisation, Scores, Vertebra
 from models.volume import Volume
 from service.report import codes
 from service.report.dicom.identity import (
+    BODY_PART,
     MODEL_NAME,
-    NotWritableError,
     ObjectIds,
     complete,
     derived_uid,
+    edema_tracking_uid,
     equipment,
     software_version,
-    tracking_uid,
 )
-from service.report.headline import level_title
+from service.report.dicom.sources import Sources
+from service.report.dicom.tracking import EDEMA_TRACKING, Tracked, tracked
 from service.report.result import StudyResult
 from service.report.written import Written
 
-EDEMA_TRACKING: Final = "Marrow edema"
 
-
-@dataclass(frozen=True, slots=True)
-class Tracked:
-    """A body under the identity it has in every object of a report.
-
-    Attributes:
-        segment: Its number in the SEG; None where it has no voxel.
-        label: Its title, as in the report.
-        tracking_uid: The same in SR and SEG.
-    """
-
-    segment: int | None
-    label: str
-    tracking_uid: str
-
-
-def tracked(result: StudyResult, key: str) -> dict[int, Tracked]:
-    """Map a vertebra's index to its identity; segments are numbered cranial to caudal."""
-    localisation = result.localisation
-    if localisation is None:
-        return {}
-    present = set(np.unique(localisation.labels).tolist())
-    identities: dict[int, Tracked] = {}
-    number = 0
-    for vertebra, level in zip(localisation.vertebrae, result.report.levels, strict=True):
-        drawn = vertebra.index in present
-        number += drawn
-        identities[vertebra.index] = Tracked(
-            number if drawn else None,
-            level_title(level),
-            tracking_uid(key, level.label_value),
-        )
-    return identities
-
-
-def reference_sources(result: StudyResult) -> list[Dataset]:
-    """Headers of the reference volume's images in the order of its slices, each once.
-
-    Raises:
-        NotWritableError: Headers are missing, so nothing could refer to the images.
-    """
-    volumes, headers = result.ingested.volumes, result.ingested.headers
-    if volumes is None:
-        raise NotWritableError("no series was usable: there is nothing to write objects about")
-    uids = list(dict.fromkeys(uid for uid in volumes.reference.sop_instance_uids if uid))
-    if not uids or any(uid not in headers for uid in uids):
-        raise NotWritableError("the headers of the reference series are not at hand")
-    return [headers[uid] for uid in uids]
-
-
-def segmentation(result: StudyResult, key: str, written_as: Written) -> Dataset | None:
+def segmentation(
+    result: StudyResult, sources: Sources, key: str, written_as: Written
+) -> Dataset | None:
     """Write the SEG of a study.
 
     Args:
         result: With bodies.
+        sources: Of `sources_of`.
         key: Of `content_key`.
         written_as: When it is made.
 
     Returns:
         The object; None where no body was found.
-
-    Raises:
-        NotWritableError: The source images' headers are missing.
     """
     localisation, volumes = result.localisation, result.ingested.volumes
     if localisation is None or volumes is None:
@@ -106,8 +54,7 @@ def segmentation(result: StudyResult, key: str, written_as: Written) -> Dataset 
     drawn = [index for index, body in identities.items() if body.segment is not None]
     if not drawn:
         return None
-    sources = reference_sources(result)
-    planes = _Planes(volumes.reference, sources)
+    planes = _Planes(volumes.reference, sources.reference)
     masks = [localisation.labels == index for index in drawn]
     descriptions = [
         _body_segment(identities[index], _level_name(localisation, index)) for index in drawn
@@ -115,7 +62,7 @@ def segmentation(result: StudyResult, key: str, written_as: Written) -> Dataset 
     edema = edema_mask(localisation, result.scores)
     if edema is not None:
         masks.append(edema)
-        descriptions.append(_edema_segment(len(masks), derived_uid(key, "edema")))
+        descriptions.append(_edema_segment(len(masks), edema_tracking_uid(key)))
     ids = ObjectIds.of(key, "seg")
     stacked = np.stack([mask[planes.drawn] for mask in masks], axis=-1).astype(np.uint8)
     written: Dataset = hd.seg.Segmentation(
@@ -135,7 +82,8 @@ def segmentation(result: StudyResult, key: str, written_as: Written) -> Dataset 
         content_creator_name=f"{MODEL_NAME}^",
         **equipment(),
     )
-    complete(written, planes.sources[0], written_as, "bodies and edema")
+    written.BodyPartExamined = BODY_PART
+    complete(written, sources.study, written_as, "bodies and edema")
     for item in written.get("DimensionOrganizationSequence", ()):
         _fix_dimension_uid(written, item, derived_uid(key, "dimension"))
     return written

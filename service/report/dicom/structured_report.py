@@ -23,50 +23,56 @@ from service.report.dicom.identity import (
     MODEL_NAME,
     ObjectIds,
     complete,
+    derived_uid,
     device_uid,
     software_version,
+    stamp,
 )
-from service.report.dicom.segmentation import Tracked, reference_sources, tracked
-from service.report.document import LevelReport
-from service.report.result import StudyResult
+from service.report.dicom.sources import Sources
+from service.report.dicom.tracking import EDEMA_TRACKING, Tracked
+from service.report.document import LevelReport, StudyReport
 from service.report.written import Written
 
 
 def structured_report(
-    result: StudyResult, key: str, written_as: Written, segments: Dataset | None
+    report: StudyReport,
+    bodies: Sequence[Tracked],
+    sources: Sources,
+    key: str,
+    written_as: Written,
+    segments: Dataset | None = None,
 ) -> Dataset:
     """Write the SR of a study.
 
     Args:
-        result: With a usable series; one without bodies gives a report that says so.
+        report: Of a usable series; one without bodies gives an SR that says so.
+        bodies: One for each level of the report.
+        sources: Whose study it is, and the images that were used.
         key: Of `content_key`.
         written_as: When, after what, and whether a reader has verified it.
-        segments: The SEG of the same result, to refer to.
-
-    Raises:
-        NotWritableError: The source images' headers are missing.
+        segments: The SEG of the same report, to refer to.
     """
-    sources = reference_sources(result)
-    identities = tracked(result, key)
     groups = [
-        _group(level, identities[vertebra.index], segments, sources)
-        for vertebra, level in _bodies(result)
+        _group(level, body, segments, report)
+        for level, body in zip(report.levels, bodies, strict=True)
     ]
     content = hd.sr.MeasurementReport(
         observation_context=_observer(),
         procedure_reported=codes.MRI,
-        imaging_measurements=groups or None,
-        title=Code("126000", "DCM", "Imaging Measurement Report"),
-        referenced_images=_described(sources) or None,
+        imaging_measurements=[
+            *(groups or [_nothing_found(key)]),
+            *_edema_group(segments, report),
+        ],
+        title=codes.REPORT_TITLE,
+        referenced_images=_described(sources.reference) or None,
     )
     root = content[0]
-    for text in remarks(result.report):
+    for text in remarks(report):
         root.ContentSequence.append(_comment(text))
     ids = ObjectIds.of(key, "sr")
     verified = bool(written_as.verified_by)
-    evidence = [*_evidence(result), *([segments] if segments is not None and groups else [])]
     written: Dataset = hd.sr.Comprehensive3DSR(
-        evidence=evidence,
+        evidence=[*sources.evidence, *([segments] if segments is not None else [])],
         content=root,
         series_instance_uid=ids.series_uid,
         series_number=ids.series_number,
@@ -80,27 +86,16 @@ def structured_report(
         verifying_organization=(written_as.verifying_organization or "unknown")
         if verified
         else None,
-        previous_versions=[_predecessor(written_as.supersedes, sources[0])]
-        if written_as.supersedes
+        previous_versions=[_reference(written_as.supersedes, sources.study)]
+        # A report that was made again takes the place of none.
+        if written_as.supersedes not in {"", key}
         else None,
     )
-    complete(written, sources[0], written_as, "findings per vertebra")
-    # An SR shows no body part of its own; the attribute belongs to images.
-    del written.BodyPartExamined
     for observer in written.get("VerifyingObserverSequence", ()):
-        observer.VerificationDateTime = f"{written_as.created:%Y%m%d%H%M%S}"
+        observer.VerificationDateTime = stamp(written_as.created)
     codes.declare_scheme(written)
+    complete(written, sources.study, written_as, "findings per vertebra")
     return written
-
-
-def _bodies(result: StudyResult) -> Iterator[tuple[hd.sr.CodedConcept, LevelReport]]:
-    if result.localisation is not None:
-        yield from zip(result.localisation.vertebrae, result.report.levels, strict=True)
-
-
-def _evidence(result: StudyResult) -> list[Dataset]:
-    """Headers of every image that was used; reports refer to all they rest on."""
-    return list(result.ingested.headers.values())
 
 
 def _described(sources: Sequence[Dataset]) -> list[Dataset]:
@@ -128,7 +123,7 @@ def _observer() -> hd.sr.ObservationContext:
 
 
 def _group(
-    level: LevelReport, body: Tracked, segments: Dataset | None, sources: Sequence[Dataset]
+    level: LevelReport, body: Tracked, segments: Dataset | None, report: StudyReport
 ) -> hd.sr.MeasurementsAndQualitativeEvaluations:
     site = hd.sr.FindingSite(anatomic_location=_coded(codes.vertebra_code(level.level)))
     shared = {
@@ -143,17 +138,43 @@ def _group(
         group = hd.sr.MeasurementsAndQualitativeEvaluations(**shared)
     else:
         group = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-            referenced_segment=hd.sr.ReferencedSegment(
-                sop_class_uid=segments.SOPClassUID,
-                sop_instance_uid=segments.SOPInstanceUID,
-                segment_number=body.segment,
-                source_series=hd.sr.SourceSeriesForSegmentation(sources[0].SeriesInstanceUID),
-            ),
-            **shared,
+            referenced_segment=_segment(segments, body.segment, report), **shared
         )
     for text in limits(level):
         group[0].ContentSequence.append(_comment(text))
     return group
+
+
+def _segment(segments: Dataset, number: int, report: StudyReport) -> hd.sr.ReferencedSegment:
+    return hd.sr.ReferencedSegment(
+        sop_class_uid=segments.SOPClassUID,
+        sop_instance_uid=segments.SOPInstanceUID,
+        segment_number=number,
+        source_series=hd.sr.SourceSeriesForSegmentation(report.reference_series_uid),
+    )
+
+
+def _edema_group(
+    segments: Dataset | None, report: StudyReport
+) -> Iterator[hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations]:
+    """A group for the segment that is no body; how much of each body it fills stands there."""
+    for segment in segments.SegmentSequence if segments is not None else ():
+        if segment.TrackingID == EDEMA_TRACKING:
+            yield hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+                referenced_segment=_segment(segments, segment.SegmentNumber, report),
+                tracking_identifier=hd.sr.TrackingIdentifier(segment.TrackingUID, EDEMA_TRACKING),
+                finding_type=codes.EDEMA,
+                finding_sites=[hd.sr.FindingSite(anatomic_location=_coded(codes.BONE_MARROW))],
+            )
+
+
+def _nothing_found(key: str) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+    """The template wants a group, and a reader wants to be told."""
+    return hd.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(derived_uid(key, "spine"), "Spine"),
+        finding_type=codes.NO_BODY_FOUND,
+        finding_sites=[hd.sr.FindingSite(anatomic_location=_coded(codes.SPINE))],
+    )
 
 
 def _coded(code: Code) -> hd.sr.CodedConcept:
@@ -176,12 +197,12 @@ def _comment(text: str) -> hd.sr.TextContentItem:
     )
 
 
-def _predecessor(key: str, source: Dataset) -> Dataset:
-    """Stand-in for the SR written before under a key: what a reference to it needs."""
+def _reference(key: str, study: Dataset) -> Dataset:
+    """What highdicom needs to refer to the SR that was written under a key."""
     ids = ObjectIds.of(key, "sr")
-    earlier = Dataset()
-    earlier.SOPClassUID = Comprehensive3DSRStorage
-    earlier.SOPInstanceUID = ids.instance_uid
-    earlier.StudyInstanceUID = source.StudyInstanceUID
-    earlier.SeriesInstanceUID = ids.series_uid
-    return earlier
+    reference = Dataset()
+    reference.SOPClassUID = Comprehensive3DSRStorage
+    reference.SOPInstanceUID = ids.instance_uid
+    reference.StudyInstanceUID = study.StudyInstanceUID
+    reference.SeriesInstanceUID = ids.series_uid
+    return reference

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +35,12 @@ from models.findings import (
 from models.volume import Role, Volume
 from service.api.app import create_app
 from service.ingest.records import Ingested, Refusal, RefusedFile
+from service.jobs.durable import DurableJobs
 from service.jobs.job import Outcome
-from service.jobs.local import LocalJobs
-from service.jobs.store import JobFolders
-from service.jobs.work import work_on
-from service.logs import Pseudonyms
+from service.jobs.work import Filing, work_on
 from service.pipeline import Stages
 from service.settings import Settings
+from tests.jobs_made import jobs_in
 
 STUDY_UID = "1.2.826.0.1.3680043.8.498.1"
 LOOPBACK = "http://127.0.0.1"
@@ -120,13 +120,22 @@ class StandInRunner:
     def close(self) -> None:
         self.gate.set()
 
-    def run(self, source: Path, results: Path, on_stage: Callable[[str], None]) -> Outcome:
+    def run(
+        self,
+        source: Path,
+        results: Path,
+        on_stage: Callable[[str], None],
+        *,
+        created: float,
+        current: Path,
+    ) -> Outcome:
         on_stage("ingest")
         assert self.gate.wait(30)
         self.runs += 1
         if self.fault is not None:
             return self.fault()
-        return work_on(source, results, Stages(read, localise, score), on_stage)
+        filing = Filing(datetime.fromtimestamp(created, UTC), current)
+        return work_on(source, results, Stages(read, localise, score), on_stage, filing)
 
 
 @dataclass
@@ -135,7 +144,7 @@ class Service:
 
     client: TestClient
     runner: StandInRunner
-    jobs: LocalJobs
+    jobs: DurableJobs
     work_dir: Path
 
     def send(self, *names: str, wait: float | None = 20, content: bytes = b"content") -> Response:
@@ -155,14 +164,7 @@ def make_service(tmp_path: Path) -> Iterator[ServiceMaker]:
     def make(max_queued: int = 8, client: str = "127.0.0.1", **settings: object) -> Service:
         runner = StandInRunner()
         runner.gate.set()
-        jobs = LocalJobs(
-            folders=JobFolders(tmp_path),
-            runner=runner,
-            engine="test",
-            max_queued=max_queued,
-            max_bytes=1 << 20,
-            pseudonyms=Pseudonyms(b"test"),
-        )
+        jobs = jobs_in(tmp_path, runner, max_queued)
         app = create_app(Settings(**settings), jobs)
         opened.append(
             TestClient(

@@ -18,7 +18,7 @@ from service.jobs.content import (
     job_id_for,
     read_content,
 )
-from service.jobs.store import JOB_ID
+from service.jobs.folders import JOB_ID
 
 MB = 1 << 20
 # A lone file with this signature is taken for an archive, and refused for a damaged one.

@@ -1,0 +1,110 @@
+"""The database behind the jobs: SQLite in the work folder, or PostgreSQL by URL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import (
+    Column,
+    Engine,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    create_engine,
+    event,
+)
+
+METADATA: Final = MetaData()
+
+JOBS: Final = Table(
+    "jobs",
+    METADATA,
+    Column("job_id", String(32), primary_key=True),
+    Column("attempt", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("finished_at", Float),
+    Column("files", Integer, nullable=False),
+    Column("stage", String(32)),
+    Column("outcome", Text),
+    Column("study_instance_uid", String(64), nullable=False),
+    Column("files_used", Integer, nullable=False),
+    Column("superseded_by", String(32)),
+    Column("supersedes", String(32)),
+    Column("batch", String(64)),
+    Column("source", Text, nullable=False),
+    Column("upload", Text),
+    Index("jobs_received", "received_at"),
+    Index("jobs_study", "study_instance_uid"),
+    Index("jobs_state", "state"),
+    Index("jobs_batch", "batch"),
+)
+"""One row per study handed in. Times are seconds since the epoch; `upload` is the folder that is
+removed when the job is final, None where the source belongs to somebody else."""
+
+WORKERS: Final = Table(
+    "workers",
+    METADATA,
+    Column("worker_id", String(64), primary_key=True),
+    Column("seen_at", Float, nullable=False),
+)
+"""Who works, and when each was last heard of."""
+
+_MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+
+def database_url(url: str | None, work_dir: Path) -> str:
+    """The URL that is set, or that of an SQLite file in the work folder."""
+    if url is None:
+        return f"sqlite:///{work_dir / 'acuity.sqlite'}"
+    # SQLAlchemy would take psycopg 2 for the URL that everybody writes.
+    return url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+def connect(url: str) -> Engine:
+    """Open a database; SQLite is set up to survive a power cut and to wait for its writers.
+
+    Args:
+        url: SQLAlchemy URL.
+    """
+    engine = create_engine(url, pool_pre_ping=True)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _set_up_sqlite)
+    return engine
+
+
+def _set_up_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401  DB-API
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA busy_timeout=30000")
+    cursor.close()
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the tables up to this version; two processes that start together do it one by one."""
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("SELECT pg_advisory_lock(7208451)")
+            connection.commit()
+        else:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, "head")
+            connection.commit()
+        finally:
+            if engine.dialect.name == "postgresql":
+                connection.exec_driver_sql("SELECT pg_advisory_unlock(7208451)")
+                connection.commit()

@@ -1,0 +1,163 @@
+"""Files of jobs on disk.
+
+    <work dir>/uploads/<random>/     a request body, until its job is final
+    <work dir>/studies/<job id>/     report.json, report.html, key-*.png, *.nii.gz, *.dcm
+    <work dir>/current/<digest>.json which report of a study is the current one
+
+The database says what a job is; a folder holds what it left. Results appear before the database
+speaks of them, so nothing that is listed is ever missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from models.errors import AcuityError
+from service.report.document import Status
+from service.report.json_writer import from_json, to_json
+from service.report.outputs import write_atomically
+
+JOB_ID: Final = re.compile(r"[0-9a-f]{32}")
+"""Shape of a job id; anything else never reaches a path."""
+
+REPORT: Final = "report.json"
+
+
+class DiskFullError(AcuityError):
+    """Less disk is free than the service keeps for itself; try again later."""
+
+    code = "disk_full"
+
+
+class CurrentReport(BaseModel):
+    """The report that stands for a study: its job, and the key its DICOM objects are named by."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    job_id: str
+    content_key: str
+
+
+class JobFolders:
+    """All files under a work folder.
+
+    Args:
+        work_dir: Shared by every process that works on the same jobs.
+        min_free_bytes: Below so much free disk nothing more is taken.
+    """
+
+    def __init__(self, work_dir: Path, min_free_bytes: int = 0) -> None:
+        self.work_dir = work_dir
+        self.current = work_dir / "current"
+        self._studies = work_dir / "studies"
+        self._uploads = work_dir / "uploads"
+        self._min_free_bytes = min_free_bytes
+
+    def open(self) -> None:
+        """Make the folders."""
+        for folder in (self._studies, self._uploads, self.current):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def tidy(self, uploads_in_use: Collection[str], older_than_s: float, now: float) -> None:
+        """Remove uploads and drafts that nothing reads any more.
+
+        Args:
+            uploads_in_use: Of open jobs.
+            older_than_s: Younger ones may be being written by another process.
+            now: Seconds since the epoch.
+        """
+        uploads = (path for path in self._uploads.iterdir() if str(path) not in uploads_in_use)
+        drafts = (path for path in self._studies.iterdir() if path.name.startswith("."))
+        for path in (*uploads, *drafts):
+            try:
+                stale = now - path.stat().st_mtime > older_than_s
+            except FileNotFoundError:
+                continue
+            if stale:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def writable(self) -> bool:
+        """Whether the work folder takes a file now."""
+        probe = self.work_dir / f".probe-{uuid4().hex}"
+        try:
+            probe.touch()
+            probe.unlink()
+        except OSError:
+            return False
+        return True
+
+    def has_room(self) -> bool:
+        """Whether more disk is free than the service keeps for itself."""
+        return shutil.disk_usage(self.work_dir).free >= self._min_free_bytes
+
+    def new_upload(self) -> Path:
+        """Make an empty folder for a request body.
+
+        Raises:
+            DiskFullError: The disk is at its watermark.
+        """
+        if not self.has_room():
+            raise DiskFullError("the disk is too full to take more studies")
+        upload = self._uploads / uuid4().hex
+        upload.mkdir()
+        return upload
+
+    def results(self, job_id: str) -> Path:
+        """Folder of a job's results."""
+        return self._studies / job_id
+
+    def draft(self, job_id: str) -> Path:
+        """Make an empty folder in which a run writes its results before they appear."""
+        draft = self._studies / f".{job_id}.{uuid4().hex}.part"
+        draft.mkdir(parents=True)
+        return draft
+
+    def publish(self, job_id: str, draft: Path) -> None:
+        """Move a run's results to their place; done again, it changes nothing."""
+        folder = self.results(job_id)
+        folder.mkdir(exist_ok=True)
+        for path in sorted(draft.iterdir()):
+            path.replace(folder / path.name)
+
+    def remove(self, job_id: str) -> None:
+        """Remove a job's results."""
+        shutil.rmtree(self.results(job_id), ignore_errors=True)
+
+    def mark_superseded(self, folder: Path) -> None:
+        """Write into a report that it does not stand any more; one that is gone is fine."""
+        path = folder / REPORT
+        try:
+            report = from_json(path.read_bytes())
+        except FileNotFoundError:
+            return
+        if report.status is not Status.SUPERSEDED:
+            write_atomically(path, to_json(report.model_copy(update={"status": Status.SUPERSEDED})))
+
+    def set_current(self, study_instance_uid: str, standing: CurrentReport) -> None:
+        """Note which report stands for a study, for the ones that will come after it."""
+        write_atomically(
+            self.current / current_name(study_instance_uid), standing.model_dump_json().encode()
+        )
+
+
+def current_name(study_instance_uid: str) -> str:
+    """Name of a study's file under `current`: no UID reaches a path."""
+    return f"{hashlib.sha256(study_instance_uid.encode()).hexdigest()[:32]}.json"
+
+
+def current_report(folder: Path, study_instance_uid: str) -> CurrentReport | None:
+    """The report that stands for a study, or None."""
+    try:
+        return CurrentReport.model_validate_json(
+            (folder / current_name(study_instance_uid)).read_bytes()
+        )
+    except (FileNotFoundError, ValidationError):
+        return None

@@ -1,0 +1,168 @@
+"""The durable queue: DBOS, with takeover of the work of a machine that died for good.
+
+A workflow is one attempt at one job; its id says both, so that enqueueing it again does nothing.
+What a process was at when it was killed starts again when a process of the same worker id starts;
+work of a worker that is not heard of any more is taken over by any other (DBOS itself leaves it
+pending until that worker comes back).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, Protocol
+
+import structlog
+from dbos import DBOS, DBOSConfig, SetWorkflowID
+from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from service.jobs.database import WORKERS
+
+log = structlog.get_logger()
+
+QUEUE: Final = "studies"
+PROTOCOL: Final = "studies-1"
+"""Version of the workflow: work of another one is not taken up."""
+
+POLL_S: Final = 0.1
+HEARTBEAT_S: Final = 5.0
+DEAD_AFTER_S: Final = 30.0
+"""Silence after which a worker's work is taken over; far longer than any pause of its thread."""
+
+
+class WorkQueue(Protocol):
+    """Something that calls `perform(job_id)` once for every job that was put in."""
+
+    def start(self, perform: Callable[[str], None]) -> None:
+        """Begin to work."""
+
+    def put(self, job_id: str, attempt: int) -> None:
+        """Take a job in durably; one that is in already is left as it is."""
+
+    def settled(self, job_id: str, attempt: int) -> bool:
+        """Whether an attempt that was put in has come to its end, whatever it left."""
+
+    def close(self) -> None:
+        """Stop; work under way is taken up again after the next start."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether work that is put in now will be worked on."""
+
+
+class DbosQueue:
+    """`WorkQueue` on DBOS. One per process, for DBOS is.
+
+    Args:
+        engine: Of the jobs' database, for heartbeats.
+        url: SQLAlchemy URL of the database that holds the queue.
+        worker_id: Name of this worker, the same after a restart.
+    """
+
+    def __init__(self, engine: Engine, url: str, worker_id: str) -> None:
+        self._engine = engine
+        self._url = url
+        self._worker_id = worker_id
+        self._stopping = threading.Event()
+        self._heart: threading.Thread | None = None
+        self._beaten_at = 0.0
+
+    @property
+    def alive(self) -> bool:
+        """Whether the heartbeat goes."""
+        return self._heart is not None and self._heart.is_alive()
+
+    def start(self, perform: Callable[[str], None]) -> None:
+        """Launch DBOS; what this worker left pending starts again."""
+        config = DBOSConfig(
+            name="vertebral-acuity",
+            system_database_url=self._url,
+            application_version=PROTOCOL,
+            executor_id=self._worker_id,
+            enable_otlp=False,
+            log_level="CRITICAL",
+            max_executor_threads=4,
+        )
+        # Its messages quote arguments and database addresses.
+        logging.getLogger("dbos").setLevel(logging.CRITICAL)
+        DBOS(config=config)
+        self._workflow = _workflow(perform)
+        self._beat()
+        DBOS.launch()
+        DBOS.register_queue(
+            QUEUE, worker_concurrency=1, polling_interval_sec=POLL_S, on_conflict="always_update"
+        )
+        self._heart = threading.Thread(target=self._keep_alive, name="heartbeat", daemon=True)
+        self._heart.start()
+
+    def put(self, job_id: str, attempt: int) -> None:
+        """Enqueue an attempt; written before this returns."""
+        with SetWorkflowID(f"{job_id}-{attempt}"):
+            DBOS.enqueue_workflow(QUEUE, self._workflow, job_id)
+
+    def settled(self, job_id: str, attempt: int) -> bool:
+        """Whether DBOS has done with an attempt."""
+        status = DBOS.get_workflow_status(f"{job_id}-{attempt}")
+        return status is not None and status.status not in {"ENQUEUED", "PENDING", "DELAYED"}
+
+    def close(self) -> None:
+        """Stop at once; DBOS keeps what was under way as pending."""
+        self._stopping.set()
+        if self._heart is not None:
+            self._heart.join(timeout=HEARTBEAT_S)
+        DBOS.destroy(destroy_registry=True)
+
+    def _keep_alive(self) -> None:
+        while not self._stopping.wait(HEARTBEAT_S):
+            # A database that is away for a while is met again at the next beat.
+            with suppress(SQLAlchemyError):
+                self._beat()
+                self._take_over()
+
+    def _beat(self) -> None:
+        now = time.time()
+        with self._engine.begin() as connection:
+            seen = connection.execute(
+                update(WORKERS).where(WORKERS.c.worker_id == self._worker_id).values(seen_at=now)
+            )
+        if seen.rowcount == 0:
+            with suppress(IntegrityError), self._engine.begin() as connection:
+                connection.execute(insert(WORKERS).values(worker_id=self._worker_id, seen_at=now))
+
+    def _take_over(self) -> None:
+        """Put the work of workers that fell silent back into the queue."""
+        with self._engine.connect() as connection:
+            dead = [
+                str(row.worker_id)
+                for row in connection.execute(
+                    select(WORKERS.c.worker_id).where(
+                        WORKERS.c.seen_at < time.time() - DEAD_AFTER_S
+                    )
+                )
+            ]
+        if not dead:
+            return
+        taken = DBOS._recover_pending_workflows(dead)  # there is no public one
+        log.warning("work_taken_over", workers=len(dead), jobs=len(taken))
+        with self._engine.begin() as connection:
+            connection.execute(
+                delete(WORKERS).where(
+                    WORKERS.c.worker_id.in_(dead), WORKERS.c.seen_at < time.time() - DEAD_AFTER_S
+                )
+            )
+
+
+def _workflow(perform: Callable[[str], None]) -> Callable[[str], None]:
+    @DBOS.step(name="read")
+    def read(job_id: str) -> None:
+        perform(job_id)
+
+    @DBOS.workflow(name="read_study", max_recovery_attempts=1_000_000)
+    def read_study(job_id: str) -> None:
+        read(job_id)
+
+    return read_study
