@@ -1,0 +1,1 @@
+"""How good a model is: statistics, evaluation, calibration, comparison and the gates before use."""
