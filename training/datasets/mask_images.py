@@ -69,10 +69,10 @@ def read_image(path: Path) -> tuple[NDArray[Any], Affine]:
     Raises:
         MaskError: The file cannot be read, or it does not have three axes.
     """
-    import SimpleITK as sitk  # noqa: PLC0415
+    import SimpleITK  # noqa: PLC0415
 
     try:
-        image = sitk.ReadImage(str(path))
+        image = SimpleITK.ReadImage(str(path))
     except RuntimeError as error:
         raise MaskError("an image file cannot be read") from error
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
@@ -82,7 +82,7 @@ def read_image(path: Path) -> tuple[NDArray[Any], Affine]:
     # SimpleITK counts (column, row, slice), in LPS mm.
     affine[:3, :3] = directions[:, ::-1]
     affine[:3, 3] = image.GetOrigin()
-    return sitk.GetArrayFromImage(image), affine
+    return SimpleITK.GetArrayFromImage(image), affine
 
 
 def read_mask(path: Path, scheme: str) -> MaskImage:

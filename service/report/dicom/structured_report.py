@@ -158,7 +158,9 @@ def _edema_group(
     segments: Dataset | None, report: StudyReport
 ) -> Iterator[hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations]:
     """A group for the segment that is no body; how much of each body it fills stands there."""
-    for segment in segments.SegmentSequence if segments is not None else ():
+    if segments is None:
+        return
+    for segment in segments.SegmentSequence:
         if segment.TrackingID == EDEMA_TRACKING:
             yield hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
                 referenced_segment=_segment(segments, segment.SegmentNumber, report),

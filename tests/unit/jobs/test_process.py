@@ -41,7 +41,10 @@ def worker() -> Iterator[WorkerProcess]:
 
 def run(worker: WorkerProcess, source: str) -> tuple[Outcome, list[str]]:
     stages: list[str] = []
-    return worker.run(Path(source), Path("/results"), stages.append), stages
+    outcome = worker.run(
+        Path(source), Path("/results"), stages.append, created=0.0, current=Path("/current")
+    )
+    return outcome, stages
 
 
 def reason(outcome: Outcome) -> str:
@@ -87,7 +90,7 @@ def test_the_real_worker_says_that_a_bundle_is_missing(tmp_path: Path) -> None:
     real = WorkerProcess(Settings(localiser_bundle="absent"))
     try:
         real.start()
-        outcome = real.run(tmp_path, tmp_path, lambda _stage: None)
+        outcome = real.run(tmp_path, tmp_path, lambda _stage: None, created=0.0, current=tmp_path)
         assert reason(outcome) == "bundle_missing"
         assert not real.ready
     finally:

@@ -37,6 +37,9 @@ GRID_TOLERANCE_MM: Final = 0.5
 _MASK_WORDS: Final = ("seg", "msk", "mask", "dseg", "label", "vertebrae", "truth")
 """One of them is in the name of every mask that the published data sets and tools write."""
 
+LABELMAP_SEGMENTATION_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.66.7"
+"""Newer than the dictionary that pydicom 3.0 brings (PS3.6, table A-1)."""
+
 
 @dataclass(frozen=True, slots=True)
 class MaskSource:
@@ -101,7 +104,7 @@ def _masks_under(source: MaskSource) -> Iterator[Path]:
 def _is_segmentation(path: Path) -> bool:
     from pydicom import dcmread  # noqa: PLC0415
     from pydicom.errors import InvalidDicomError  # noqa: PLC0415
-    from pydicom.uid import LabelmapSegmentationStorage, SegmentationStorage  # noqa: PLC0415
+    from pydicom.uid import SegmentationStorage  # noqa: PLC0415
 
     with path.open("rb") as file:
         if file.read(132)[128:] != b"DICM":
@@ -110,7 +113,7 @@ def _is_segmentation(path: Path) -> bool:
         header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
     except (InvalidDicomError, ValueError, EOFError):
         return False
-    return header.get("SOPClassUID") in (SegmentationStorage, LabelmapSegmentationStorage)
+    return header.get("SOPClassUID") in (SegmentationStorage, LABELMAP_SEGMENTATION_STORAGE)
 
 
 def _add_mask(path: Path, adapting: _Adapting) -> None:
@@ -190,7 +193,8 @@ def _series_on_grid(study: DicomStudy, mask: MaskImage) -> str:
 def _corners(affine: Affine, shape: Sequence[int]) -> np.ndarray[Any, np.dtype[np.float64]]:
     last = np.array(shape) - 1
     index = np.array(np.meshgrid(*[(0, one) for one in last])).reshape(3, -1)
-    return (affine[:3, :3] @ index).T + affine[:3, 3]
+    corners: np.ndarray[Any, np.dtype[np.float64]] = (affine[:3, :3] @ index).T + affine[:3, 3]
+    return corners
 
 
 def _meet(
@@ -247,5 +251,7 @@ def image_columns(image: Path, array: np.ndarray[Any, Any]) -> dict[str, Any]:
 def _subject_of(image: Path, source: MaskSource) -> str:
     """The subject of a BIDS name (`sub-01_...`), else the whole name, hidden by the key."""
     stem = str(image_stem(image))
-    subject = stem.split("_")[0] if stem.startswith("sub-") else stem.removesuffix("_0000")
+    subject = (
+        stem.split("_", maxsplit=1)[0] if stem.startswith("sub-") else stem.removesuffix("_0000")
+    )
     return source.keys.of(subject)
