@@ -7,4 +7,6 @@ workqueue.py              DBOS: work that survives, and is taken over from worke
 folders.py                uploads, results, and which report of a study stands
 durable.py                the three together, behind the protocol
 process.py, worker.py     the bounded process that holds the networks and reads one study at a time
+pool.py                   several of them side by side
+batches.py                what is written of the studies of a batch
 """

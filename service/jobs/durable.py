@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -136,7 +136,9 @@ class DurableJobs:
 
         Args:
             folder: Of files, or one archive; it must be readable by every worker and not change.
-            batch: Name under which `listing` finds the jobs again.
+            batch: Name under which `listing` finds the jobs again; what is written of them is noted
+                under it (`service.jobs.batches`). Part of the job's id: the same study read in
+                another batch, or by the service, is another job.
 
         Raises:
             InvalidArchiveError: The archive cannot be read.
@@ -154,8 +156,12 @@ class DurableJobs:
         return self._records.newest_of(study_instance_uid)
 
     def listing(self, batch: str | None = None) -> tuple[Job, ...]:
-        """Every job, or those of a batch, newest first."""
+        """The jobs handed in one by one, or those of a batch, newest first."""
         return self._records.all(batch)
+
+    def ended(self, job_ids: Collection[str]) -> tuple[Job, ...]:
+        """Those of some jobs that are final."""
+        return self._records.ended(job_ids)
 
     def results(self, job_id: str) -> Path:
         """Folder with the files of a report."""
@@ -180,7 +186,8 @@ class DurableJobs:
 
     def _take(self, content: Content, upload: str | None, batch: str | None) -> tuple[Job, bool]:
         """Write a study down and queue it; whether its files are ours from now on."""
-        job_id = job_id_for(content, self._policy.engine)
+        engine = self._policy.engine
+        job_id = job_id_for(content, engine if batch is None else f"{engine} {batch}")
         known = self._records.get(job_id)
         if known is not None and known.state is not JobState.FAILED:
             log.info("study_known", job=job_id, state=known.state.value)
@@ -220,7 +227,8 @@ class DurableJobs:
                 draft,
                 self._stage_noter(job_id),
                 created=row.received_at,
-                current=self._folders.current,
+                current=None if row.batch else self._folders.current,
+                options=self._folders.options(row.batch),
             )
             if self._closing.is_set() and not outcome.state.reported:
                 # The worker was ended by us, not by the study: another start reads it.
@@ -243,7 +251,7 @@ class DurableJobs:
             self._conclude(row, outcome)
             return
         uid, job_id = outcome.study_instance_uid, str(row.job_id)
-        rivals = self._records.rivals(job_id, uid) if uid else ()
+        rivals = self._records.rivals(job_id, uid, row.batch) if uid else ()
         better = [one for one in rivals if _rank(one) > (outcome.files_used, row.received_at)]
         self._folders.publish(job_id, draft)
         if better:
@@ -251,7 +259,7 @@ class DurableJobs:
             self._folders.mark_superseded(self._folders.results(job_id))
             self._conclude(row, outcome, superseded_by=best.job_id)
             return
-        if outcome.state is JobState.SUCCEEDED:
+        if outcome.state is JobState.SUCCEEDED and row.batch is None:
             self._folders.set_current(
                 uid, CurrentReport(job_id=job_id, content_key=outcome.content_key)
             )

@@ -3,6 +3,7 @@
     <work dir>/uploads/<random>/     a request body, until its job is final
     <work dir>/studies/<job id>/     report.json, report.html, key-*.png, *.nii.gz, *.dcm
     <work dir>/current/<digest>.json which report of a study is the current one
+    <work dir>/batches/<batch>.json  what is written of a batch's studies
 
 The database says what a job is; a folder holds what it left. Results appear before the database
 speaks of them, so nothing that is listed is ever missing.
@@ -21,6 +22,7 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from models.errors import AcuityError
+from service.jobs.batches import options_path
 from service.report.document import Status
 from service.report.json_writer import from_json, to_json
 from service.report.outputs import write_atomically
@@ -109,6 +111,10 @@ class JobFolders:
         upload = self._uploads / uuid4().hex
         upload.mkdir()
         return upload
+
+    def options(self, batch: str | None) -> Path | None:
+        """Where it is noted what is written of a batch's studies; None outside of batches."""
+        return None if batch is None else options_path(self.work_dir, batch)
 
     def results(self, job_id: str) -> Path:
         """Folder of a job's results."""

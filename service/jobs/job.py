@@ -185,7 +185,7 @@ class Jobs(Protocol):
         """The job whose report stands for a study, or None."""
 
     def listing(self, batch: str | None = None) -> tuple[Job, ...]:
-        """Every job, or those of a batch, newest first."""
+        """The jobs handed in one by one, or those of a batch, newest first."""
 
     def results(self, job_id: str) -> Path:
         """Folder with the files of a report."""

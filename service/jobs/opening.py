@@ -8,15 +8,18 @@ from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from subprocess import Popen
-from typing import IO, Final
+from typing import IO, TYPE_CHECKING, Final
 from uuid import uuid4
 
 from models.errors import BundleError
 from models.registry import resolve
 from service.jobs.job import Jobs
-from service.jobs.process import WorkerProcess
+from service.jobs.process import Runner, WorkerProcess
 from service.logs import Pseudonyms
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.jobs.durable import DurableJobs
 
 
 def open_jobs(settings: Settings, work_dir: Path, launched: Popen[str] | None = None) -> Jobs:
@@ -31,6 +34,21 @@ def open_jobs(settings: Settings, work_dir: Path, launched: Popen[str] | None = 
     settings = settings.model_copy(update={"work_dir": work_dir})
     # The worker gets its settings before anything slow is imported: it opens its bundles meanwhile.
     runner = WorkerProcess(settings, launched=launched)
+    return jobs_around(runner, settings, work_dir)
+
+
+def jobs_around(
+    runner: Runner, settings: Settings, work_dir: Path, at_once: int = 1
+) -> DurableJobs:
+    """Make the jobs of one process around what reads studies.
+
+    Args:
+        runner: Closed by the jobs when they close.
+        settings: Of this installation.
+        work_dir: As of `open_jobs`.
+        at_once: As of `service.jobs.workqueue.DbosQueue`; with more than 1, the runner's `run` may
+            come from as many threads.
+    """
     from service.jobs.database import connect, database_url, migrate  # noqa: PLC0415
     from service.jobs.durable import DurableJobs, JobPolicy  # noqa: PLC0415
     from service.jobs.folders import JobFolders  # noqa: PLC0415
@@ -43,7 +61,7 @@ def open_jobs(settings: Settings, work_dir: Path, launched: Popen[str] | None = 
     queue_url = url if settings.database else f"sqlite:///{work_dir / 'queue.sqlite'}"
     return DurableJobs(
         records=JobRecords(engine),
-        queue=DbosQueue(engine, queue_url, worker_id(work_dir)),
+        queue=DbosQueue(engine, queue_url, worker_id(work_dir), at_once),
         folders=JobFolders(work_dir, settings.min_free_mb << 20),
         runner=runner,
         policy=JobPolicy(

@@ -48,7 +48,8 @@ class Runner(Protocol):
         on_stage: Callable[[str], None],
         *,
         created: float,
-        current: Path,
+        current: Path | None,
+        options: Path | None = None,
     ) -> Outcome:
         """Run a study and leave its results in an empty folder. Never raises for the study.
 
@@ -57,7 +58,8 @@ class Runner(Protocol):
             results: Empty folder.
             on_stage: Told each stage as it begins.
             created: When the study came, in seconds since the epoch.
-            current: Where the reports that stand are noted.
+            current: Where the reports that stand are noted; None for a report on its own.
+            options: Where it is noted what to write (`service.jobs.batches`); None for everything.
         """
 
     def close(self) -> None:
@@ -112,7 +114,8 @@ class WorkerProcess:
         on_stage: Callable[[str], None],
         *,
         created: float,
-        current: Path,
+        current: Path | None,
+        options: Path | None = None,
     ) -> Outcome:
         """Run one study, at most `job_timeout_s` long and within `job_memory_mb`."""
         worker = self._standing_worker()
@@ -121,7 +124,9 @@ class WorkerProcess:
         broken = worker.await_ready()
         if broken is not None:
             return Outcome.failed(broken.code, broken.message)
-        request = Request(source=source, results=results, created=created, current=current)
+        request = Request(
+            source=source, results=results, created=created, current=current, options=options
+        )
         worker.send(request.model_dump_json())
         deadline = time.monotonic() + self._timeout_s
         try:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, Row, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Engine, Row, and_, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from service.jobs.database import JOBS
@@ -102,10 +102,12 @@ class JobRecords:
         return None if row is None else job_of(row)
 
     def all(self, batch: str | None = None) -> tuple[Job, ...]:
-        """Every job, or those of a batch, newest first."""
-        asked = select(JOBS).order_by(JOBS.c.received_at.desc(), JOBS.c.job_id.desc())
-        if batch is not None:
-            asked = asked.where(JOBS.c.batch == batch)
+        """The jobs that were handed in one by one, or those of a batch, newest first."""
+        asked = (
+            select(JOBS)
+            .where(_of_batch(batch))
+            .order_by(JOBS.c.received_at.desc(), JOBS.c.job_id.desc())
+        )
         with self.engine.connect() as connection:
             return tuple(job_of(row) for row in connection.execute(asked))
 
@@ -122,11 +124,12 @@ class JobRecords:
             return int(connection.execute(asked).scalar_one())
 
     def newest_of(self, study_instance_uid: str) -> Job | None:
-        """The reported job of a study that nothing supersedes, or None."""
+        """The reported job of a study that nothing supersedes, batches apart, or None."""
         asked = (
             select(JOBS)
             .where(
                 and_(
+                    _of_batch(None),
                     JOBS.c.study_instance_uid == study_instance_uid,
                     JOBS.c.state.in_(_REPORTED),
                     JOBS.c.superseded_by.is_(None),
@@ -139,10 +142,13 @@ class JobRecords:
             row = connection.execute(asked).first()
         return None if row is None else job_of(row)
 
-    def rivals(self, job_id: str, study_instance_uid: str) -> Sequence[Row[Any]]:
-        """Other reported jobs of a study that nothing supersedes yet."""
+    def rivals(
+        self, job_id: str, study_instance_uid: str, batch: str | None = None
+    ) -> Sequence[Row[Any]]:
+        """Other reported jobs of a study, of the same batch, that nothing supersedes yet."""
         asked = select(JOBS).where(
             and_(
+                _of_batch(batch),
                 JOBS.c.study_instance_uid == study_instance_uid,
                 JOBS.c.job_id != job_id,
                 JOBS.c.state.in_(_REPORTED),
@@ -151,6 +157,12 @@ class JobRecords:
         )
         with self.engine.connect() as connection:
             return connection.execute(asked).all()
+
+    def ended(self, job_ids: Collection[str]) -> tuple[Job, ...]:
+        """Those of some jobs that are final."""
+        asked = select(JOBS).where(and_(JOBS.c.job_id.in_(job_ids), JOBS.c.state.not_in(_OPEN)))
+        with self.engine.connect() as connection:
+            return tuple(job_of(row) for row in connection.execute(asked))
 
     def uploads(self) -> set[str]:
         """Upload folders that open jobs still read."""
@@ -172,6 +184,11 @@ class JobRecords:
         """Forget a job."""
         with self.engine.begin() as connection:
             connection.execute(JOBS.delete().where(JOBS.c.job_id == job_id))
+
+
+def _of_batch(batch: str | None) -> ColumnElement[bool]:
+    # A batch is a matter of its own: it neither delivers, nor takes the place of the service's.
+    return JOBS.c.batch.is_(None) if batch is None else JOBS.c.batch == batch
 
 
 def job_of(row: Row[Any]) -> Job:

@@ -29,16 +29,17 @@ class Filing:
     Attributes:
         created: When the study came: the time of all that is written about it, so that reading it
             again gives the same files.
-        current: Folder of `service.jobs.folders.current_report`.
+        current: Folder of `service.jobs.folders.current_report`; None for a report that stands for
+            itself.
     """
 
     created: datetime
-    current: Path
+    current: Path | None = None
 
     def written(self, study_instance_uid: str) -> Written:
         """The standing of a new report of a study."""
-        standing = current_report(self.current, study_instance_uid)
-        return Written(self.created, supersedes="" if standing is None else standing.content_key)
+        standing = self.current and current_report(self.current, study_instance_uid)
+        return Written(self.created, supersedes=standing.content_key if standing else "")
 
 
 def work_on(

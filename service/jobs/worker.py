@@ -29,7 +29,8 @@ class Request(BaseModel):
 
     Attributes:
         created: When the study came, in seconds since the epoch.
-        current: Where the reports that stand are noted.
+        current: Where the reports that stand are noted; None for a report on its own.
+        options: Where it is noted what to write; None for everything.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,7 +38,8 @@ class Request(BaseModel):
     source: Path
     results: Path
     created: float
-    current: Path
+    current: Path | None = None
+    options: Path | None = None
 
 
 class Message(BaseModel):

@@ -61,12 +61,15 @@ class DbosQueue:
         engine: Of the jobs' database, for heartbeats.
         url: SQLAlchemy URL of the database that holds the queue.
         worker_id: Name of this worker, the same after a restart.
+        at_once: Jobs that a process takes at once. It is kept in the database and holds for every
+            process on it: more than 1 only where there is but one process.
     """
 
-    def __init__(self, engine: Engine, url: str, worker_id: str) -> None:
+    def __init__(self, engine: Engine, url: str, worker_id: str, at_once: int = 1) -> None:
         self._engine = engine
         self._url = url
         self._worker_id = worker_id
+        self._at_once = at_once
         self._stopping = threading.Event()
         self._heart: threading.Thread | None = None
         self._beaten_at = 0.0
@@ -85,7 +88,7 @@ class DbosQueue:
             executor_id=self._worker_id,
             enable_otlp=False,
             log_level="CRITICAL",
-            max_executor_threads=4,
+            max_executor_threads=self._at_once + 3,
         )
         # Its messages quote arguments and database addresses.
         logging.getLogger("dbos").setLevel(logging.CRITICAL)
@@ -94,7 +97,10 @@ class DbosQueue:
         self._beat()
         DBOS.launch()
         DBOS.register_queue(
-            QUEUE, worker_concurrency=1, polling_interval_sec=POLL_S, on_conflict="always_update"
+            QUEUE,
+            worker_concurrency=self._at_once,
+            polling_interval_sec=POLL_S,
+            on_conflict="always_update",
         )
         self._heart = threading.Thread(target=self._keep_alive, name="heartbeat", daemon=True)
         self._heart.start()

@@ -127,8 +127,10 @@ class StandInRunner:
         on_stage: Callable[[str], None],
         *,
         created: float,
-        current: Path,
+        current: Path | None,
+        options: Path | None = None,
     ) -> Outcome:
+        assert options is None
         on_stage("ingest")
         assert self.gate.wait(30)
         self.runs += 1
