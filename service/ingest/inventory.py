@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
 from pydicom.dataset import Dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from service.ingest.codestreams import HEAD_BYTES, check_frame_size
 from service.ingest.headers import (
@@ -40,6 +40,7 @@ from service.ingest.safety import (
 from service.ingest.structure import (
     PixelValue,
     Structure,
+    explicit_head,
     measure_fragments,
     read_structure,
 )
@@ -210,12 +211,10 @@ def _read_file(given: _Given, path: Path, taking: _Taking) -> InstanceRecord:
 
 def _inflated(file: IO[bytes], taking: _Taking) -> Path:
     """Write a deflated dataset as Explicit VR Little Endian into the workspace."""
-    syntax = ExplicitVRLittleEndian.encode("ascii") + b"\0"
-    element = b"\x02\x00\x10\x00UI" + len(syntax).to_bytes(2, "little") + syntax
     handle, name = tempfile.mkstemp(prefix="inflated-", dir=taking.spool)
     try:
         with os.fdopen(handle, "wb") as target:
-            target.write(b"\0" * 128 + b"DICM" + element)
+            target.write(explicit_head())
             inflate_deflated(file, target, taking.limits, taking.budget)
     except RefusedError:
         Path(name).unlink()

@@ -12,12 +12,15 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, TypeVar
 
 from service.ingest.refusals import RefusedError
+
+Seen = TypeVar("Seen")
 
 MIB: Final = 1 << 20
 
@@ -138,8 +141,21 @@ def is_zip(head: bytes) -> bool:
     return head.startswith((ZIP_MAGIC, EMPTY_ZIP_MAGIC))
 
 
-def unpack_zip(archive: Path, folder: Path, limits: Limits, budget: Budget) -> Iterator[Member]:
+def unpack_zip(
+    archive: Path,
+    folder: Path,
+    limits: Limits,
+    budget: Budget,
+    only: Container[int] | None = None,
+) -> Iterator[Member]:
     """Copy the members of a zip into `folder` under names of our own.
+
+    Args:
+        archive: A zip archive.
+        folder: Where the copies go.
+        limits: On members, and on each.
+        budget: Of all bytes that come out.
+        only: Places of the members to copy, counted from 0 without folders; None for all.
 
     Yields:
         Every member that is not a folder, in the archive's order.
@@ -147,6 +163,63 @@ def unpack_zip(archive: Path, folder: Path, limits: Limits, budget: Budget) -> I
     Raises:
         RefusedError: For the archive as a whole: `zip_damaged`, `too_many_files`.
     """
+    with _opened(archive, limits) as (opened, entries):
+        for index, entry in enumerate(entries):
+            if only is not None and index not in only:
+                continue
+            target = folder / f"{index:06d}"
+            try:
+                _copy_member(opened, entry, target, limits, budget)
+            except RefusedError as error:
+                target.unlink(missing_ok=True)
+                yield Member(entry.filename, error)
+            else:
+                yield Member(entry.filename, target)
+
+
+def look_into_zip(
+    archive: Path, limits: Limits, look: Callable[[IO[bytes], int], Seen]
+) -> Iterator[tuple[int, str, Seen | RefusedError]]:
+    """Let `look` read as much as it wants of each member, which is inflated no further.
+
+    Args:
+        archive: A zip archive.
+        limits: On members, and on each.
+        look: Given a member and its stated size; may raise `RefusedError`.
+
+    Yields:
+        Place (as of `unpack_zip`), name, and what `look` made of the member.
+
+    Raises:
+        RefusedError: For the archive as a whole: `zip_damaged`, `too_many_files`.
+    """
+    with _opened(archive, limits) as (opened, entries):
+        for index, entry in enumerate(entries):
+            try:
+                yield index, entry.filename, _look(opened, entry, limits, look)
+            except RefusedError as error:
+                yield index, entry.filename, error
+
+
+def _look(
+    archive: zipfile.ZipFile,
+    entry: zipfile.ZipInfo,
+    limits: Limits,
+    look: Callable[[IO[bytes], int], Seen],
+) -> Seen:
+    _check_member(entry, limits)
+    try:
+        with archive.open(entry) as file:
+            return look(file, entry.file_size)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise RefusedError("zip_damaged", "an archive member cannot be read") from error
+
+
+@contextmanager
+def _opened(
+    archive: Path, limits: Limits
+) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipInfo]]]:
+    """Open an archive whose table of contents is within limits; folders are left out of it."""
     with archive.open("rb") as file:
         if directory_bytes(file) > limits.files * _DIRECTORY_ENTRY_BYTES:
             raise RefusedError("too_many_files", "the archive lists too many members")
@@ -155,15 +228,7 @@ def unpack_zip(archive: Path, folder: Path, limits: Limits, budget: Budget) -> I
             entries = [entry for entry in opened.infolist() if not entry.is_dir()]
             if len(entries) > limits.files:
                 raise RefusedError("too_many_files", "the archive lists too many members")
-            for index, entry in enumerate(entries):
-                target = folder / f"{index:06d}"
-                try:
-                    _copy_member(opened, entry, target, limits, budget)
-                except RefusedError as error:
-                    target.unlink(missing_ok=True)
-                    yield Member(entry.filename, error)
-                else:
-                    yield Member(entry.filename, target)
+            yield opened, entries
     except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError) as error:
         raise RefusedError("zip_damaged", "the archive cannot be read") from error
 

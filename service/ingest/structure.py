@@ -92,6 +92,13 @@ class _WindowError(Exception):
         self.wanted = wanted
 
 
+def explicit_head() -> bytes:
+    """Preamble and file meta information of an Explicit VR Little Endian dataset that follows."""
+    syntax = ExplicitVRLittleEndian.encode("ascii") + b"\0"
+    element = b"\x02\x00\x10\x00UI" + len(syntax).to_bytes(2, "little") + syntax
+    return b"\0" * 128 + b"DICM" + element
+
+
 def read_structure(file: IO[bytes], size: int, limits: Limits) -> Structure:
     """Walk a file of `size` bytes up to its pixels.
 
