@@ -86,6 +86,19 @@ class ContrastRule:
 
 
 @dataclass(frozen=True, slots=True)
+class MarrowVoxels:
+    """Inner voxels of a body.
+
+    Attributes:
+        points_lps_mm: (n, 3).
+        above: (n,) log signal over the field.
+    """
+
+    points_lps_mm: NDArray[np.float64]
+    above: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
 class MarrowContrast:
     """How each body stands against the field; NaN where it was not measured.
 
@@ -94,12 +107,15 @@ class MarrowContrast:
         very_bright: (level,) share from `VERY_BRIGHT` on.
         ratio: (level,) median signal over the field.
         limit: Multiple of the field from which a voxel was counted as bright.
+        bodies: By level, for the levels that were measured, where its inner voxels lie and how
+            far they are above the field.
     """
 
     bright: NDArray[np.float64]
     very_bright: NDArray[np.float64]
     ratio: NDArray[np.float64]
     limit: float
+    bodies: Mapping[int, MarrowVoxels] = field(default_factory=dict)
 
 
 def measure_contrast(
@@ -158,12 +174,14 @@ def contrast_of(
         return contrast
     above = _above_field(points, signals)
     limit = rule.limit(role, _calm_spread(above))
-    for level, residual in zip(levels, above, strict=True):
+    bodies = {}
+    for level, where, residual in zip(levels, points, above, strict=True):
+        bodies[level] = MarrowVoxels(10.0 * where, residual)
         contrast.bright[level] = float((residual >= limit).mean())
         contrast.very_bright[level] = float((residual >= np.log(VERY_BRIGHT)).mean())
         contrast.ratio[level] = float(np.exp(quantiles(residual, (0.5,))[0]))
     return MarrowContrast(
-        contrast.bright, contrast.very_bright, contrast.ratio, float(np.exp(limit))
+        contrast.bright, contrast.very_bright, contrast.ratio, float(np.exp(limit)), bodies
     )
 
 

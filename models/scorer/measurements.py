@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from models.findings import Localisation, Vertebra
 from models.geometry import to_index, to_lps
-from models.localiser.classes import Structure
 from models.scorer.boxes import Box, body_voxels
-from models.scorer.crops import CHANNELS, CROP_SHAPE, Channel, LevelCrops
+from models.scorer.crops import CHANNELS, Channel, LevelCrops
 from models.scorer.distribution import OWN_BODY
 from models.scorer.normalisation import DARK
 from models.scorer.quantiles import quantiles
@@ -121,23 +120,26 @@ def signal_ratios(crops: LevelCrops) -> dict[str, NDArray[np.float64]]:
     ratios = {}
     for name in crops.channels:
         image = crops.array[:, CHANNELS.index(name)]
-        medians = np.array([_own_median(image[i], crops.array[i, -2]) for i in range(len(image))])
-        ratios[name] = np.array(
-            [
-                medians[i] / _median_or_nan(_others(medians, i))
-                for i in range(len(medians))
-            ]
-        )  # fmt: skip
+        medians = np.array([own_median(image[i], crops.array[i, -2]) for i in range(len(image))])
+        ratios[name] = ratio_to_others(medians)
     return ratios
 
 
-def _own_median(log_ratio: NDArray[np.float32], own: NDArray[np.float32]) -> float:
-    inside = own > OWN_BODY
-    values = log_ratio[inside]
-    return _to_ratio(quantiles(values, (0.5,))[0]) if len(values) >= 20 else float("nan")
+def ratio_to_others(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(level,) each value over the median of those of its neighbours; NaN without one."""
+    return np.array(
+        [value / _median_or_nan(_others(values, level)) for level, value in enumerate(values)]
+    )
 
 
-def _to_ratio(log_ratio: float) -> float:
+def own_median(log_ratio: NDArray[np.float32], own: NDArray[np.float32]) -> float:
+    """Median of a body in multiples of normal marrow; NaN with fewer than 20 voxels."""
+    values = log_ratio[own > OWN_BODY]
+    return to_ratio(quantiles(values, (0.5,))[0]) if len(values) >= 20 else float("nan")
+
+
+def to_ratio(log_ratio: float) -> float:
+    """The reverse of `models.scorer.normalisation.to_log_ratio`."""
     return float(np.exp(log_ratio) * (1.0 + DARK) - DARK)
 
 
@@ -151,69 +153,46 @@ def _median_or_nan(values: NDArray[np.float64]) -> float:
     return float(np.median(values)) if values.size else float("nan")
 
 
-def ratio_to_discs(
-    crops: LevelCrops, localisation: Localisation, channel: str
-) -> NDArray[np.float64]:
-    """Body signal over that of the discs in its crop: marrow darker than discs on T1 is suspect.
+@dataclass(frozen=True, slots=True)
+class DixonSigns:
+    """What a Dixon pair shows of each body; NaN without a pair.
 
-    Returns:
-        (level,) ratios, NaN where no disc is marked.
+    Attributes:
+        fat_fraction: (level,) median fat / (water + fat).
+        opposed_ratio: (level,) median |water - fat| / (water + fat): the signal of an opposed-phase
+            image over that of an in-phase one, but for T2*. Fatty marrow loses signal, replaced
+            marrow does not.
     """
-    ratios = np.full(len(crops.array), np.nan)
-    if channel not in crops.channels:
-        return ratios
-    for level, grid in enumerate(crops.affines):
-        discs = _structure_on(localisation, Structure.DISC, grid)
-        image = crops.array[level, CHANNELS.index(channel)]
-        body = _own_median(image, crops.array[level, -2])
-        if discs.sum() >= 20:
-            ratios[level] = body / _to_ratio(float(np.median(image[discs])))
-    return ratios
+
+    fat_fraction: NDArray[np.float64]
+    opposed_ratio: NDArray[np.float64]
 
 
-def _structure_on(
-    localisation: Localisation, structure: Structure, grid: NDArray[np.float64]
-) -> NDArray[np.bool_]:
-    """Crop voxels whose nearest voxel of the reference grid is of a structure."""
-    mapping = np.linalg.inv(localisation.affine) @ grid
-    places = [np.arange(size) for size in CROP_SHAPE]
-    inside = np.ones(CROP_SHAPE, dtype=np.bool_)
-    flat = np.zeros(CROP_SHAPE, dtype=np.int64)
-    for axis, size in enumerate(localisation.structures.shape):
-        along = [mapping[axis, a] * places[a] for a in range(3)]
-        away = along[0][:, None, None] + along[1][:, None] + along[2] + mapping[axis, 3]
-        voxel = np.rint(away).astype(np.int64)
-        inside &= (voxel >= 0) & (voxel < size)
-        flat = flat * size + np.clip(voxel, 0, size - 1)
-    found = np.take(localisation.structures.reshape(-1), flat) == structure
-    return np.asarray(found & inside)
+def dixon_signs(crops: LevelCrops) -> DixonSigns:
+    """Measure each body's fat where a Dixon pair exists.
 
-
-def fat_fractions(crops: LevelCrops) -> NDArray[np.float64]:
-    """Median fat / (water + fat) of each body where a Dixon pair exists.
-
-    Weighted by T1 and T2 of the sequence, so a signal fraction and not a proton density one.
-
-    Returns:
-        (level,) in [0, 1], NaN without a pair.
+    Weighted by T1 and T2 of the sequence, so signal fractions and not proton density ones.
     """
-    fractions = np.full(len(crops.array), np.nan)
+    signs = DixonSigns(*(np.full(len(crops.array), np.nan) for _ in range(2)))
     water, fat = crops.channels.get("fluid"), crops.channels.get("dixon_fat")
     if water is None or fat is None or water.volume.role is not Role.DIXON_WATER:
-        return fractions
+        return signs
     for level, grid in enumerate(crops.affines):
         inside = np.argwhere(crops.array[level, -2] > OWN_BODY)
         if len(inside) < 20:
             continue
         points = to_lps(grid, inside)
-        w, f = (_signal(channel, points) for channel in (water, fat))
+        w, f = (signal_at(channel, points) for channel in (water, fat))
         total = w + f
-        if np.any(total > 0):
-            fractions[level] = float(np.median(f[total > 0] / total[total > 0]))
-    return fractions
+        lit = total > 0
+        if lit.any():
+            signs.fat_fraction[level] = float(np.median(f[lit] / total[lit]))
+            signs.opposed_ratio[level] = float(np.median(np.abs(w - f)[lit] / total[lit]))
+    return signs
 
 
-def _signal(channel: Channel, points_lps_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+def signal_at(channel: Channel, points_lps_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) signal of a series, as pooled for cropping; outside it the nearest border's."""
     index = to_index(channel.volume.affine, points_lps_mm)
     value, _ = sample_points(channel.volume.array, index)
     return np.maximum(value, 0.0).astype(np.float64)

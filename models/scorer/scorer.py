@@ -29,28 +29,15 @@ from models.runtime import Session
 from models.scorer import calls
 from models.scorer.boxes import body_voxels
 from models.scorer.calibration import ScorerCalibration, read_calibration, sequence_set
-from models.scorer.contrast import MarrowContrast, measure_contrast
+from models.scorer.contrast import measure_contrast
 from models.scorer.crops import LevelCrops, extract_crops
 from models.scorer.distribution import distribution_statistics, within
 from models.scorer.heads import HEADS, MIMICS, SHAPES, SIGNS
-from models.scorer.measurements import (
-    HeightLoss,
-    fat_fractions,
-    height_losses,
-    posterior_walls_mm,
-    ratio_to_discs,
-    signal_ratios,
-)
+from models.scorer.measurements import HeightLoss, height_losses
 from models.scorer.resampling import sample_points
+from models.scorer.signs import UNITS, height_signs, measure_signs, of_level
 
 SACRUM: Final = "S1"
-
-_RATIO_NAMES: Final = {
-    "fluid": "fluid_ratio_to_neighbours",
-    "t1": "t1_ratio_to_neighbours",
-    "t2": "t2_ratio_to_neighbours",
-    "dixon_fat": "fat_ratio_to_neighbours",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +57,9 @@ class _Answers:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """Measured signs of all levels, NaN where there are none."""
+    """Measured signs of all levels by name, NaN where there are none, and their height losses."""
 
-    signal: dict[str, NDArray[np.float64]]
-    contrast: MarrowContrast
-    t1_to_discs: NDArray[np.float64]
-    fat: NDArray[np.float64]
-    walls_mm: NDArray[np.float64]
+    signs: dict[str, NDArray[np.float64]]
     losses: list[HeightLoss | None]
 
 
@@ -139,16 +122,12 @@ class Scorer:
         point = self._calibration.operating_points["fracture"]
         intact = [point.call(float(p)) is Call.ABSENT for p in answers.probability["fracture"]]
         judged = [vertebra.level != SACRUM for vertebra in localisation.vertebrae]
-        return _Measured(
-            signal=signal_ratios(crops),
-            contrast=measure_contrast(crops, judged, self._calibration.contrast),
-            t1_to_discs=ratio_to_discs(crops, localisation, "t1"),
-            fat=fat_fractions(crops),
-            walls_mm=posterior_walls_mm(localisation, crops.boxes),
-            losses=height_losses(
-                localisation.vertebrae, intact, self._calibration.reference_heights_mm
-            ),
+        losses = height_losses(
+            localisation.vertebrae, intact, self._calibration.reference_heights_mm
         )
+        contrast = measure_contrast(crops, judged, self._calibration.contrast)
+        signs = measure_signs(crops, localisation, contrast) | height_signs(losses)
+        return _Measured(signs, losses)
 
     def _findings(
         self,
@@ -173,7 +152,7 @@ class Scorer:
                 limits = (*limits, calls.LIMIT_PARTLY_COVERED)
             edema = calls.weigh_contrast(
                 calls.call_edema(chance["edema"], float(extents[level]), points["edema"], limits),
-                float(measured.contrast.bright[level]),
+                float(measured.signs["bright_fraction"][level]),
                 self._calibration.contrast,
             )
         if vertebra.coverage is Coverage.COMPLETE:
@@ -226,32 +205,10 @@ def _features(
 ) -> dict[str, Feature]:
     """Learned signs with a probability, where they are asked; measured ones with value and unit."""
     features = {}
-    contrast = measured.contrast
     if asked:
         features = {name: Feature(probability=chance[f"sign_{name}"]) for name in SIGNS}
-    values = [
-        (_RATIO_NAMES[name], float(ratios[level]), "ratio")
-        for name, ratios in measured.signal.items()
-    ]
-    values += [
-        ("bright_fraction", float(contrast.bright[level]), "fraction"),
-        ("bright_from", contrast.limit if asked else float("nan"), "ratio"),
-        ("very_bright_fraction", float(contrast.very_bright[level]), "fraction"),
-        ("fluid_ratio_to_marrow_field", float(contrast.ratio[level]), "ratio"),
-        ("t1_ratio_to_discs", float(measured.t1_to_discs[level]), "ratio"),
-        ("fat_fraction", float(measured.fat[level]), "fraction"),
-        ("posterior_wall", float(measured.walls_mm[level]), "mm"),
-    ]
-    loss = measured.losses[level]
-    if loss is not None:
-        values += [
-            ("height_loss_anterior", loss.anterior, "%"),
-            ("height_loss_middle", loss.middle, "%"),
-            ("height_loss_posterior", loss.posterior, "%"),
-        ]
-    for name, value, unit in values:
-        if np.isfinite(value):
-            features[name] = Feature(value=round(value, 3), unit=unit)
+    for name, value in of_level(measured.signs, level).items():
+        features[name] = Feature(value=round(value, 3), unit=UNITS[name])
     return features
 
 

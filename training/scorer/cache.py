@@ -16,11 +16,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.findings import Coverage
+from models.findings import Coverage, Localisation
+from models.scorer.contrast import ContrastRule, measure_contrast
 from models.scorer.crops import CROP_SHAPE, LevelCrops, extract_crops
 from models.scorer.distribution import OWN_BODY
 from models.scorer.normalisation import LOG_RANGE
 from models.scorer.resampling import resample
+from models.scorer.signs import measure_signs, of_level
 from training.phantom.painting.tissues import LevelTruth
 from training.phantom.recipe import PhantomRecipe, load_recipe
 from training.scorer.studies import SyntheticStudy, synthesise
@@ -41,7 +43,8 @@ class LevelSet:
         presence: (level, len(PRESENCE)) float32.
         edema_map: (level, slice, row / 2, column / 2) uint8, 255 is all edema.
         targets: (level, len(HEADS)) float32.
-        about: Per level, facts for strata: case, level, stage, mimics, edema fraction, set, sizes.
+        about: Per level, facts for strata: case, level, stage, mimics, edema fraction, set, sizes,
+            field strength, slice pitch, and its measured signs.
     """
 
     crops: NDArray[np.uint8]
@@ -69,6 +72,7 @@ def unpacked(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
 def level_set(made: SyntheticStudy, case_name: str) -> LevelSet | None:
     """Crops and targets of every whole body of a study; None when there is none."""
     crops = extract_crops(made.study, made.localisation)
+    signs = _signs(crops, made.localisation)
     truths = {truth.index: truth for truth in made.levels}
     kept, maps, targets, about = [], [], [], []
     for level, vertebra in enumerate(made.localisation.vertebrae):
@@ -89,7 +93,11 @@ def level_set(made: SyntheticStudy, case_name: str) -> LevelSet | None:
             size.height_middle_mm,
             size.height_posterior_mm,
         )
-        about.append(_facts(truth, case_name, fraction, made.sequence_set) | {"heights": heights})
+        about.append(
+            _facts(truth, case_name, fraction, made.sequence_set)
+            | {"heights": heights, "measured": of_level(signs, level)}
+            | {"field_t": made.field_t, "slice_mm": round(made.study.reference.spacing.slice_mm, 2)}
+        )
     if not kept:
         return None
     return LevelSet(
@@ -99,6 +107,13 @@ def level_set(made: SyntheticStudy, case_name: str) -> LevelSet | None:
         targets=np.stack(targets),
         about=tuple(about),
     )
+
+
+def _signs(crops: LevelCrops, localisation: Localisation) -> dict[str, NDArray[np.float64]]:
+    """Measured signs of every level, all but heights: those need calls."""
+    judged = [vertebra.level != "S1" for vertebra in localisation.vertebrae]
+    contrast = measure_contrast(crops, judged, ContrastRule())
+    return measure_signs(crops, localisation, contrast)
 
 
 def _edema_on(

@@ -26,7 +26,13 @@ from training.phantom.scanner.conditions import draw_conditions
 from training.phantom.scanner.mix import TRAIN, AcquisitionMix
 from training.phantom.scanner.physics import DixonPart, Readout
 from training.phantom.scanner.placement import place_slices
-from training.phantom.scanner.protocols import Protocol, dixon_part, sample_protocol, sample_site
+from training.phantom.scanner.protocols import (
+    Protocol,
+    Site,
+    dixon_part,
+    sample_protocol,
+    sample_site,
+)
 from training.phantom.scanner.truth import fraction_on, truth_on
 from training.phantom.scene import Scene, paint
 
@@ -56,6 +62,7 @@ class SyntheticStudy:
         levels: Truth of every level on the reference series.
         edema: (slice, row, column) float32 edematous part of each reference voxel.
         sequence_set: Roles acquired, joined by "+".
+        field_t: Field strength of the scanner, tesla.
     """
 
     study: StudyVolumes
@@ -63,6 +70,7 @@ class SyntheticStudy:
     levels: tuple[LevelTruth, ...]
     edema: NDArray[np.float32]
     sequence_set: str
+    field_t: float
 
 
 def synthesise(
@@ -81,7 +89,8 @@ def synthesise(
         mix: What scanners, protocols and faults are drawn from.
     """
     roles = roles or draw_roles(rng)
-    volumes, tissues = _acquire_all(scene, roles, rng, mix)
+    site = sample_site(rng, mix)
+    volumes, tissues = _acquire_all(scene, roles, rng, mix, site)
     role = next(role for role in (*FLUID_SENSITIVE, *roles) if role in volumes)
     reference, tissue = volumes[role], tissues[role]
     wet = tissue.free_water >= EDEMA_FREE_WATER
@@ -93,14 +102,18 @@ def synthesise(
         levels=levels,
         edema=fraction_on(wet, tissue, reference),
         sequence_set="+".join(role.value for role in roles),
+        field_t=site.field_t,
     )
 
 
 def _acquire_all(
-    scene: Scene, roles: tuple[Role, ...], rng: np.random.Generator, mix: AcquisitionMix
+    scene: Scene,
+    roles: tuple[Role, ...],
+    rng: np.random.Generator,
+    mix: AcquisitionMix,
+    site: Site,
 ) -> tuple[dict[Role, Volume], dict[Role, TissueGrid]]:
     """Acquire every role at one scanner; Dixon water and fat come from one acquisition."""
-    site = sample_site(rng, mix)
     target = target_of(scene, FIELD_MM)
     target = replace(target, middle_lps_mm=target.middle_lps_mm + FIELD_BACK_MM * scene.aim.axes[1])
     volumes: dict[Role, Volume] = {}

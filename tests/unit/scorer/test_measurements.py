@@ -4,7 +4,7 @@ import pytest
 from models.scorer.boxes import body_boxes
 from models.scorer.crops import extract_crops
 from models.scorer.measurements import (
-    fat_fractions,
+    dixon_signs,
     genant_grade,
     height_losses,
     posterior_walls_mm,
@@ -58,11 +58,14 @@ def test_signal_ratio_finds_the_bright_body() -> None:
 def test_fat_fraction_of_a_dixon_pair() -> None:
     toy = Toy(gain={"dixon_water": {"L2": 0.9}, "dixon_fat": {"L2": 0.1}})
     crops = extract_crops(toy.study(Role.DIXON_WATER, Role.DIXON_FAT), toy.localisation())
-    fractions = fat_fractions(crops)
-    assert fractions[2] == pytest.approx(0.1, abs=0.03)
-    assert fractions[0] == pytest.approx(0.5, abs=0.03)
+    signs = dixon_signs(crops)
+    assert signs.fat_fraction[2] == pytest.approx(0.1, abs=0.03)
+    assert signs.fat_fraction[0] == pytest.approx(0.5, abs=0.03)
+    # Water and fat cancel in opposed phase where they are equal; little fat leaves the water.
+    assert signs.opposed_ratio[2] == pytest.approx(0.8, abs=0.05)
+    assert signs.opposed_ratio[0] < 0.06
     alone = extract_crops(toy.study(Role.STIR), toy.localisation())
-    assert np.isnan(fat_fractions(alone)).all()
+    assert np.isnan(dixon_signs(alone).fat_fraction).all()
 
 
 @pytest.mark.parametrize("bulge_mm", [-2.5, 0.0, 3.0])
