@@ -6,10 +6,11 @@ are hostile until proven otherwise, so their bytes are streamed to disk as they 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +30,9 @@ from service.settings import ArchiveSettings, StowTarget, WebhookTarget
 
 MODALITY: Final = "MR"
 """The only modality that a report can be made from."""
+
+PAGE: Final = 200
+"""Results asked for at a time."""
 
 _STUDY_UID: Final = "0020000D"
 _SERIES_UID: Final = "0020000E"
@@ -81,17 +85,16 @@ class Archive:
         Raises:
             ArchiveError: It could not be asked.
         """
-        with _translated():
-            found = self._client.search_for_series(
-                study_uid,
-                search_filters={"Modality": MODALITY},
-                fields=["Modality", "NumberOfSeriesRelatedInstances"],
-                get_remaining=True,
-            )
+        search = partial(
+            self._client.search_for_series,
+            study_uid,
+            search_filters={"Modality": MODALITY},
+            fields=["Modality", "NumberOfSeriesRelatedInstances"],
+        )
         return tuple(
-            SeriesEntry(str(uid), _integer(item, _SERIES_INSTANCES))
-            for item in found
-            if (uid := _value(item, _SERIES_UID)) and _value(item, "00080060") == MODALITY
+            SeriesEntry(uid, _integer(item, _SERIES_INSTANCES))
+            for uid, item in _found(search, _SERIES_UID).items()
+            if _value(item, "00080060") == MODALITY
         )
 
     def instances_of(self, study_uid: str, series_uid: str) -> tuple[str, ...]:
@@ -100,9 +103,8 @@ class Archive:
         Raises:
             ArchiveError: It could not be asked.
         """
-        with _translated():
-            found = self._client.search_for_instances(study_uid, series_uid, get_remaining=True)
-        return tuple(str(uid) for item in found if (uid := _value(item, _INSTANCE_UID)))
+        search = partial(self._client.search_for_instances, study_uid, series_uid)
+        return tuple(_found(search, _INSTANCE_UID))
 
     def studies_since(self, first_day: date) -> tuple[str, ...]:
         """Study Instance UIDs of the MR studies of a day and all days after it.
@@ -110,15 +112,11 @@ class Archive:
         Raises:
             ArchiveError: It could not be asked.
         """
-        with _translated():
-            found = self._client.search_for_studies(
-                search_filters={
-                    "ModalitiesInStudy": MODALITY,
-                    "StudyDate": f"{first_day:%Y%m%d}-",
-                },
-                get_remaining=True,
-            )
-        return tuple(str(uid) for item in found if (uid := _value(item, _STUDY_UID)))
+        search = partial(
+            self._client.search_for_studies,
+            search_filters={"ModalitiesInStudy": MODALITY, "StudyDate": f"{first_day:%Y%m%d}-"},
+        )
+        return tuple(_found(search, _STUDY_UID))
 
     def pull_series(self, study_uid: str, series_uid: str, folder: Path) -> tuple[Part, ...]:
         """Stream the instances of a series into a folder, as the archive stores them.
@@ -161,6 +159,25 @@ def session_for(settings: ArchiveSettings | StowTarget | WebhookTarget) -> reque
     if settings.ca_file is not None:
         session.verify = str(settings.ca_file)
     return session
+
+
+def _found(
+    search: Callable[..., list[Mapping[str, Any]]], tag: str
+) -> dict[str, Mapping[str, Any]]:
+    """Everything that a QIDO-RS search finds, page by page, by the UID under `tag`.
+
+    The client's own way to ask for the rest never ends with an archive that heeds an offset only
+    beside a limit, as Orthanc's does. Archives may also give fewer than asked for, so the end is
+    where a page brings nothing new.
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    while True:
+        with _translated():
+            page = search(limit=PAGE, offset=len(found))
+            known = len(found)
+            found |= {str(uid): item for item in page if (uid := _value(item, tag))}
+        if len(found) == known:
+            return found
 
 
 @contextmanager
