@@ -24,7 +24,9 @@ _KEYWORDS: Final = (
     "PatientSex", "PatientAge", "PatientSize", "PatientWeight", "OtherPatientIDsSequence",
     "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber",
     "IssuerOfAccessionNumberSequence", "ReferringPhysicianName", "TimezoneOffsetFromUTC",
-    "RequestAttributesSequence", "ReferencedStudySequence",
+    "RequestAttributesSequence", "ReferencedStudySequence", "PatientIdentityRemoved",
+    "DeidentificationMethod", "DeidentificationMethodCodeSequence",
+    "LongitudinalTemporalInformationModified",
     # series, frame of reference, instance
     "SOPClassUID", "SOPInstanceUID", "Modality", "SeriesInstanceUID", "SeriesNumber",
     "SeriesDescription", "BodyPartExamined", "Laterality", "PatientPosition",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from models.findings import Acuity, Call, Etiology
+from service.deidentify.export import Deidentification
 from service.jobs.folders import current_report
 from service.jobs.job import CallSummary, JobReason, JobState, Outcome
 from service.pipeline import Clock, Stages, report_on
@@ -23,6 +24,19 @@ FORMATS: Final = tuple(Format)
 
 
 @dataclass(frozen=True, slots=True)
+class Writing:
+    """What is written of a study.
+
+    Attributes:
+        formats: Of `service.report.outputs`.
+        deidentification: Set where nothing written may say whose study it is.
+    """
+
+    formats: Collection[Format] = FORMATS
+    deidentification: Deidentification | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Filing:
     """What a report must know of the ones before it.
 
@@ -31,15 +45,22 @@ class Filing:
             again gives the same files.
         current: Folder of `service.jobs.folders.current_report`; None for a report that stands for
             itself.
+        job_id: Of the job that the report is made for.
     """
 
     created: datetime
     current: Path | None = None
+    job_id: str = ""
 
-    def written(self, study_instance_uid: str) -> Written:
-        """The standing of a new report of a study."""
-        standing = self.current and current_report(self.current, study_instance_uid)
-        return Written(self.created, supersedes=standing.content_key if standing else "")
+    def written(self, study_instance_uid: str, files_used: int) -> Written:
+        """The standing of a new report of a study, which rests on so many files."""
+        superseded = ""
+        if self.current is not None:
+            standing = current_report(self.current, study_instance_uid)
+            if standing is not None:
+                rank = (files_used, self.created.timestamp())
+                superseded = standing.superseded_by(self.job_id, rank)
+        return Written(self.created, supersedes=superseded)
 
 
 def work_on(
@@ -48,6 +69,7 @@ def work_on(
     stages: Stages,
     on_stage: Callable[[str], None],
     filing: Filing | None = None,
+    writing: Writing = Writing(),
 ) -> Outcome:
     """Read a study and write its report.
 
@@ -58,18 +80,26 @@ def work_on(
         on_stage: Told each stage as it begins.
         filing: When the study came, and where the reports that stand are noted; None for a
             first report that is written now.
+        writing: What is written.
 
     Returns:
         Succeeded, or refused when no sagittal spine MR series could be used.
     """
     result = report_on(source, stages, Clock(on_stage))
-    written = None if filing is None else filing.written(result.report.study.study_instance_uid)
-    write_outputs(result, results, FORMATS, written)
-    key = content_key(result.report, result.ingested.headers) if result.usable else ""
-    return outcome_of(result.report, key)
+    if writing.deidentification is not None:
+        result = writing.deidentification.export(source, result, results)
+    report = result.report
+    written = (
+        None
+        if filing is None
+        else filing.written(report.study.study_instance_uid, report.files.used)
+    )
+    write_outputs(result, results, writing.formats, written)
+    key = content_key(report, result.ingested.headers) if result.usable else ""
+    return outcome_of(report, key, written)
 
 
-def outcome_of(report: StudyReport, key: str = "") -> Outcome:
+def outcome_of(report: StudyReport, key: str = "", written: Written | None = None) -> Outcome:
     """What a report means for the job that made it."""
     refused = report.reference_series_uid is None
     return Outcome(
@@ -78,6 +108,8 @@ def outcome_of(report: StudyReport, key: str = "") -> Outcome:
         study_instance_uid=report.study.study_instance_uid,
         files_used=report.files.used,
         content_key=key,
+        supersedes=written.supersedes if written else "",
+        calls=tuple(_calls(report.levels)),
         summary=summarise(report),
         stages_ms=dict(report.provenance.timings_ms),
     )
@@ -87,6 +119,18 @@ def refusal_of(report: StudyReport) -> JobReason:
     """Why a report has nothing to say: its abstentions, as one sentence each."""
     reasons = " ".join(dict.fromkeys(abstention.reason for abstention in report.abstentions))
     return JobReason(code="no_usable_series", message=reasons)
+
+
+def _calls(levels: Iterable[LevelReport]) -> Iterator[str]:
+    for level in levels:
+        if level.edema:
+            yield f"edema/{level.edema.call}"
+        if level.fracture:
+            yield f"fracture/{level.fracture.call}"
+        if level.acuity:
+            yield f"acuity/{level.acuity.call}"
+        if level.etiology:
+            yield f"etiology/{level.etiology.call}"
 
 
 def summarise(report: StudyReport) -> CallSummary:

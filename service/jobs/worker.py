@@ -7,11 +7,16 @@ outlives the service.
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, ConfigDict
 
@@ -21,7 +26,15 @@ from service.jobs.job import JobReason, JobState, Outcome
 from service.settings import Settings
 
 if TYPE_CHECKING:
+    from service.jobs.work import Writing
     from service.pipeline import Stages
+
+
+ORPHANED_S: Final = 1.0
+"""How often the worker looks whether the service that started it is still there."""
+
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+DISK_FULL: Final = "disk_full"
 
 
 class Request(BaseModel):
@@ -31,6 +44,7 @@ class Request(BaseModel):
         created: When the study came, in seconds since the epoch.
         current: Where the reports that stand are noted; None for a report on its own.
         options: Where it is noted what to write; None for everything.
+        job_id: Of the job that is run.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,6 +54,7 @@ class Request(BaseModel):
     created: float
     current: Path | None = None
     options: Path | None = None
+    job_id: str = ""
 
 
 class Message(BaseModel):
@@ -55,6 +70,7 @@ class Message(BaseModel):
 
 def main() -> None:
     """Serve requests until standard input ends."""
+    _leave_with(os.getppid())
     # Whatever a library prints must not come between the lines of the protocol.
     channel = logs.claim_standard_output()
 
@@ -79,7 +95,24 @@ def main() -> None:
 
     for line in sys.stdin:
         request = Request.model_validate_json(line)
-        send(Message(outcome=_run(request, stages, lambda stage: send(Message(stage=stage)))))
+        send(
+            Message(
+                outcome=_run(request, settings, stages, lambda stage: send(Message(stage=stage)))
+            )
+        )
+
+
+def _leave_with(service: int) -> None:
+    """End with the service, also in the middle of a study: nobody would take the result."""
+
+    def watch() -> None:
+        while os.getppid() == service:
+            time.sleep(ORPHANED_S)
+        # With the decoders that it started; the service gave it a session of its own.
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    if os.getpgrp() == os.getpid():
+        threading.Thread(target=watch, name="watch-service", daemon=True).start()
 
 
 def _open(settings: Settings) -> Stages:
@@ -88,20 +121,50 @@ def _open(settings: Settings) -> Stages:
     return open_stages(settings)
 
 
-def _run(request: Request, stages: Stages, on_stage: Callable[[str], None]) -> Outcome:
+def _run(
+    request: Request, settings: Settings, stages: Stages, on_stage: Callable[[str], None]
+) -> Outcome:
     from service.jobs.work import Filing, work_on  # noqa: PLC0415
 
-    filing = Filing(datetime.fromtimestamp(request.created, UTC), request.current)
+    filing = Filing(
+        datetime.fromtimestamp(request.created, UTC), request.current, request.job_id
+    )
     try:
-        return work_on(request.source, request.results, stages, on_stage, filing)
+        writing = _writing(request.options, settings)
+        return work_on(request.source, request.results, stages, on_stage, filing, writing)
     except Exception as error:  # noqa: BLE001  the worker's border: one study never ends it
         return Outcome(state=JobState.FAILED, reason=_reason(error))
+
+
+def _writing(options: Path | None, settings: Settings) -> Writing:
+    from service.jobs.work import Writing  # noqa: PLC0415
+
+    if options is None:
+        return Writing()
+    from service.deidentify.export import Deidentification  # noqa: PLC0415
+    from service.deidentify.identities import Identities  # noqa: PLC0415
+    from service.ingest.safety import Limits  # noqa: PLC0415
+    from service.jobs.batches import read_options  # noqa: PLC0415
+
+    wanted = read_options(options)
+    if wanted.deidentify_key is None:
+        return Writing(wanted.formats)
+    return Writing(
+        wanted.formats,
+        Deidentification(
+            Identities(bytes.fromhex(wanted.deidentify_key)),
+            Limits(**settings.limits.model_dump(exclude_none=True)),
+            settings.work_dir,
+        ),
+    )
 
 
 def _reason(error: Exception) -> JobReason:
     # Our own messages hold no patient data. A foreign one may quote the file; its type may not.
     if isinstance(error, AcuityError):
         reason = JobReason(code=error.code, message=str(error))
+    elif isinstance(error, OSError) and error.errno in FULL:
+        reason = JobReason(code=DISK_FULL, message="the disk has no room for the result")
     else:
         name = type(error).__name__
         reason = JobReason(code="internal", message=f"the study could not be read ({name})")

@@ -25,7 +25,9 @@ _COPIED: Final = (
     "PatientAge", "PatientSize", "PatientWeight", "OtherPatientIDsSequence",
     "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription",
     "AccessionNumber", "IssuerOfAccessionNumberSequence", "ReferringPhysicianName",
-    "ReferencedStudySequence", "TimezoneOffsetFromUTC",
+    "ReferencedStudySequence", "TimezoneOffsetFromUTC", "PatientIdentityRemoved",
+    "DeidentificationMethod", "DeidentificationMethodCodeSequence",
+    "LongitudinalTemporalInformationModified",
 )  # fmt: skip
 _TYPE_2: Final = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
