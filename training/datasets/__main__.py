@@ -2,7 +2,7 @@
 
     acuity train manifest phantom  ROOT --out labels.parquet
     acuity train manifest labelled ROOT --table labels.csv --out labels.parquet
-    acuity train manifest reviews  EXPORT --studies ROOT --out labels.parquet
+    acuity train manifest reviews  WORK/reviews --out labels.parquet
     acuity train manifest masks    ROOT --scheme verse --out labels.parquet
     acuity train manifest spider   ROOT --out labels.parquet
     acuity train manifest rsna2024 ROOT --out labels.parquet
@@ -26,6 +26,7 @@ from training.datasets.adapted import Adapted
 from training.datasets.adapters.labelled import LabelledSource, labelled_rows
 from training.datasets.adapters.masks import MaskSource, mask_rows
 from training.datasets.adapters.phantom import phantom_rows
+from training.datasets.adapters.reviews import ReviewSource, review_rows
 from training.datasets.adapters.rsna2024 import RsnaSource, rsna_rows
 from training.datasets.adapters.spider import SpiderSource, spider_rows
 from training.datasets.checks import CheckReport, check_manifest
@@ -51,6 +52,10 @@ def _labelled(given: argparse.Namespace, rule: SplitRule) -> Adapted:
     return labelled_rows(LabelledSource(given.root, given.table, rule, _keys(), given.reader))
 
 
+def _reviews(given: argparse.Namespace, rule: SplitRule) -> Adapted:
+    return review_rows(ReviewSource(given.root, rule, _keys()))
+
+
 def _masks(given: argparse.Namespace, rule: SplitRule) -> Adapted:
     source = MaskSource(
         given.root, given.masks or given.root, given.scheme, rule, _keys(), given.reader
@@ -69,6 +74,7 @@ def _rsna(given: argparse.Namespace, rule: SplitRule) -> Adapted:
 SOURCES: Final[dict[str, Callable[[argparse.Namespace, SplitRule], Adapted]]] = {
     "phantom": _phantom,
     "labelled": _labelled,
+    "reviews": _reviews,
     "masks": _masks,
     "spider": _spider,
     "rsna2024": _rsna,

@@ -34,7 +34,8 @@ class DicomStudy:
 
     Attributes:
         study_instance_uid: Of the study.
-        folder: The smallest folder with all of its files, and with no other study's.
+        folder: The smallest folder with all of its files, and with no other study's; or the
+            archive that holds it.
         series: Series Instance UID to its instances.
         patient_id: As in the header, "" when absent; goes nowhere but into a keyed hash.
         sex, age_years: As in the header, None where absent.
@@ -92,7 +93,7 @@ def open_studies(root: Path, adapted: Adapted) -> Iterator[Studies]:
     """Find the studies under a folder, whatever its layout.
 
     Args:
-        root: Searched with all folders in it.
+        root: Searched with all folders in it; or one archive with one study.
         adapted: Told of folders that hold files of several studies, which are left out: a manifest
             points at one folder a study. Files that are no MR images are not its matter.
     """
@@ -113,6 +114,8 @@ def open_studies(root: Path, adapted: Adapted) -> Iterator[Studies]:
 
 
 def _common_folder(records: Sequence[InstanceRecord], root: Path) -> Path:
+    if root.is_file():
+        return root.resolve()
     parents = {(root.resolve() / record.file).parent for record in records}
     return Path(os.path.commonpath(sorted(parents)))
 
