@@ -11,8 +11,8 @@ from pydicom.sr.coding import Code
 
 from models.findings import Shape
 from service.report import codes
-from service.report.document import LevelReport, StudyReport
-from service.report.headline import RESEARCH_STATEMENT
+from service.report.document import LevelReport, ReviewReport, StudyReport
+from service.report.headline import statement
 
 
 def measured_values(level: LevelReport) -> Iterator[tuple[Code, float, Code]]:
@@ -81,7 +81,9 @@ def limits(level: LevelReport) -> Iterator[str]:
 
 def remarks(report: StudyReport) -> Iterator[str]:
     """What stands beside the findings of a whole report."""
-    yield RESEARCH_STATEMENT
+    yield statement(report)
+    if report.review is not None:
+        yield from _reviewed(report.review)
     yield f"Levels counted from: {report.anchor.value}."
     for abstention in report.abstentions:
         yield f"Withheld ({abstention.scope}): {abstention.reason}"
@@ -90,3 +92,14 @@ def remarks(report: StudyReport) -> Iterator[str]:
     )
     if bundles:
         yield f"Model bundles: {bundles}"
+
+
+def _reviewed(review: ReviewReport) -> Iterator[str]:
+    """What the reader changed, and wrote beside it."""
+    if review.decision == "reject":
+        yield "The reader rejected the machine reading: no finding is reported."
+    for one in review.corrections:
+        name = one.level or f"body {one.body}"
+        yield f"Corrected by the reader: {name}, {one.field} is {one.after}, was {one.before}."
+    if review.comment:
+        yield f"The reader's comment: {review.comment}"

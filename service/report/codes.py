@@ -35,6 +35,7 @@ COMMENT: Final = Code("121106", "DCM", "Comment")
 REPORT_TITLE: Final = Code("126000", "DCM", "Imaging Measurement Report")
 SPINE: Final = Code("421060004", "SCT", "Spine")
 NO_BODY_FOUND: Final = _own("NO_BODY_FOUND", "No vertebral body found")
+READING_REJECTED: Final = _own("READING_REJECTED", "Machine reading rejected by the reader")
 OF_INTEREST: Final = Code("113000", "DCM", "Of Interest")
 
 CALLS: Final = {

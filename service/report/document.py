@@ -8,6 +8,7 @@ Numbers are rounded here, once, so that equal findings give equal bytes whoever 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
@@ -352,12 +353,45 @@ class ProvenanceReport(_Part):
     timings_ms: Mapping[str, Milliseconds] = Field(default_factory=dict)
 
 
+class CorrectionReport(_Part):
+    """One thing that a reader sees otherwise.
+
+    Attributes:
+        body: Counted from 1, cranial to caudal.
+        level: What the body is called now.
+        field: "level", "edema.call", "fracture.shape", for example.
+    """
+
+    body: int
+    level: str | None
+    field: str
+    before: str | int | None
+    after: str | int | None
+
+
+class ReviewReport(_Part):
+    """The word of a reader that a verified report rests on.
+
+    Attributes:
+        job_id: Of the job whose report was read.
+    """
+
+    decision: Literal["verify", "reject"]
+    reader: str
+    organization: str
+    reviewed_at: datetime
+    job_id: str
+    comment: str = ""
+    corrections: tuple[CorrectionReport, ...] = ()
+
+
 class StudyReport(_Part):
     """The report of one study; levels run from cranial to caudal.
 
     Attributes:
         reference_series_uid: The series whose grid `vertebrae.nii.gz` has; None when no series
             was usable.
+        review: What a reader said of it; None while nobody has.
     """
 
     schema_version: Literal["1.0"] = SCHEMA_VERSION
@@ -370,3 +404,4 @@ class StudyReport(_Part):
     levels: tuple[LevelReport, ...]
     abstentions: tuple[AbstentionReport, ...]
     provenance: ProvenanceReport
+    review: ReviewReport | None = None

@@ -126,6 +126,8 @@ class _Bundle:
 
     @property
     def status(self) -> str:
+        if self.report.review is not None and self.report.review.decision == "reject":
+            return "entered-in-error"
         if self.report.status is Status.VERIFIED and self.written_as.supersedes_verified:
             return "amended"
         return REPORT_STATUS[self.report.status]

@@ -172,3 +172,15 @@ def headline(report: StudyReport) -> tuple[tuple[Tone | None, str], ...]:
         for tone, titles in by_tone.items()
         if titles
     )
+
+
+def statement(report: StudyReport) -> str:
+    """What stands on every report, and by whose word it stands."""
+    review = report.review
+    if review is None:
+        return RESEARCH_STATEMENT
+    read = "rejected" if review.decision == "reject" else "checked"
+    return RESEARCH_STATEMENT.replace(
+        "Preliminary machine reading, to be checked by a radiologist",
+        f"Machine reading, {read} by {review.reader.replace('^', ', ')} ({review.organization})",
+    )

@@ -22,7 +22,6 @@ from service.report.document import LevelReport, StudyReport
 from service.report.drawing import Outline, StudyViews, View, views_of
 from service.report.headline import (
     FINDING_TONES,
-    RESEARCH_STATEMENT,
     ROLE_NAMES,
     TONE_NAMES,
     Tone,
@@ -30,6 +29,7 @@ from service.report.headline import (
     level_title,
     picture_score,
     score_meaning,
+    statement,
     tone_of,
 )
 from service.report.key_images import levels_by_index
@@ -98,7 +98,7 @@ def _header(report: StudyReport) -> Markup:
         element("h1", "Vertebral acuity report"),
         element("span", report.status, class_="status"),
         element("span", "Study ", report.study.study_instance_uid or "unknown", class_="uid"),
-        element("p", RESEARCH_STATEMENT, class_="statement"),
+        element("p", statement(report), class_="statement"),
     )
 
 

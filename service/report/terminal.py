@@ -13,13 +13,13 @@ from rich.text import Text
 from models.findings import Anchor, Call, Etiology, Shape
 from service.report.document import LevelReport, StudyReport
 from service.report.headline import (
-    RESEARCH_STATEMENT,
     ROLE_NAMES,
     Tone,
     flags,
     headline,
     level_title,
     percent,
+    statement,
     tone_of,
     words,
 )
@@ -72,7 +72,7 @@ def render(report: StudyReport) -> RenderableType:
     if report.levels:
         parts += [Text(), _table(report), *_remarks(report)]
     parts += [Text(), *_account(report)]
-    parts.append(Text(f"Status: {report.status}. {RESEARCH_STATEMENT}", style="dim"))
+    parts.append(Text(f"Status: {report.status}. {statement(report)}", style="dim"))
     return Group(*parts)
 
 

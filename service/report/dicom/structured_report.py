@@ -60,7 +60,7 @@ def structured_report(
         observation_context=_observer(),
         procedure_reported=codes.MRI,
         imaging_measurements=[
-            *(groups or [_nothing_found(key)]),
+            *(groups or [_nothing_found(key, report)]),
             *_edema_group(segments, report),
         ],
         title=codes.REPORT_TITLE,
@@ -170,11 +170,12 @@ def _edema_group(
             )
 
 
-def _nothing_found(key: str) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+def _nothing_found(key: str, report: StudyReport) -> hd.sr.MeasurementsAndQualitativeEvaluations:
     """The template wants a group, and a reader wants to be told."""
+    rejected = report.review is not None and report.review.decision == "reject"
     return hd.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(derived_uid(key, "spine"), "Spine"),
-        finding_type=codes.NO_BODY_FOUND,
+        finding_type=codes.READING_REJECTED if rejected else codes.NO_BODY_FOUND,
         finding_sites=[hd.sr.FindingSite(anatomic_location=_coded(codes.SPINE))],
     )
 

@@ -117,6 +117,7 @@ def orthanc(
         "DicomPort": dicom,
         "AuthenticationEnabled": False,
         "DicomAlwaysAllowStore": True,
+        "DicomAlwaysAllowFind": True,
         "StableAge": 1,
         "HttpTimeout": 5,
         "OverwriteInstances": True,

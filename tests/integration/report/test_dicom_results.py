@@ -43,9 +43,12 @@ from models.findings import (
     StudyVolumes,
 )
 from service.pipeline import Clock, Stages, reader, report_on
-from service.report.document import Status
+from service.report.dicom.identity import content_key
+from service.report.findings_file import FINDINGS, read_npz, to_npz
 from service.report.outputs import Format, write_outputs
 from service.report.result import StudyResult
+from service.report.review import ReviewRecord
+from service.report.verified import verified
 from service.report.written import Written
 from service.settings import Settings
 from tests.builders import (
@@ -177,9 +180,14 @@ ENTITY_QUARREL = re.compile(r"Different information entities .*<AccessionNumber>
 def test_dcentvfy_finds_the_objects_of_one_study_consistent(
     results: tuple[StudyResult, Path],
 ) -> None:
-    checked = tool("dcentvfy", *objects(results[1]))
+    assert quarrels(objects(results[1])) == []
+
+
+def quarrels(paths: Sequence[Path]) -> list[str]:
+    """What dcentvfy finds inconsistent between objects."""
+    checked = tool("dcentvfy", *paths)
     said = (checked.stdout + checked.stderr).splitlines()
-    assert [line for line in said if line.strip() and not ENTITY_QUARREL.search(line)] == []
+    return [line for line in said if line.strip() and not ENTITY_QUARREL.search(line)]
 
 
 def test_they_carry_the_studys_own_attributes(results: tuple[StudyResult, Path]) -> None:
@@ -261,7 +269,8 @@ def test_highdicom_reads_segments_and_groups_that_name_each_other(
         str(segments.get_segment_description(number).tracking_uid): number
         for number in segments.segment_numbers
     }
-    assert len(groups) == len(BOXES)
+    # one for each body, and one for the edema, which is a segment of its own
+    assert len(groups) == len(BOXES) + 1 == len(by_uid)
     for group in groups:
         referenced = group.referenced_segment
         assert referenced.referenced_sop_instance_uid == segments.SOPInstanceUID
@@ -318,26 +327,93 @@ def test_equal_results_give_equal_bytes(results: tuple[StudyResult, Path], tmp_p
         assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
 
 
-def test_verified_report_supersedes_and_names_its_reader(tmp_path: Path) -> None:
-    result = run(classic_stack(scene(), grid_of(FRAME), STIR), tmp_path)
-    first = write_outputs(result, tmp_path / "first", {Format.SR}, WRITTEN)
-    verified = replace(result, report=result.report.model_copy(update={"status": Status.VERIFIED}))
-    from service.report.dicom.identity import content_key
+def reviewed(result: StudyResult, folder: Path, **said: object) -> StudyResult:
+    """The result with a reader's word, from what is kept on disk of it."""
+    assert result.localisation is not None
+    assert result.scores is not None
+    folder.mkdir(exist_ok=True)
+    (folder / FINDINGS).write_bytes(to_npz(result.localisation, result.scores))
+    record = ReviewRecord.model_validate(
+        {
+            "reader": {"name": "Reader^Anna", "organization": "Site"},
+            "review_id": "a" * 32,
+            "job_id": "b" * 32,
+            "study_instance_uid": result.report.study.study_instance_uid,
+            "reviewed_at": WRITTEN.created,
+            **said,
+        }
+    )
+    return verified(result.ingested, read_npz(folder / FINDINGS), result.report, record)
 
-    again = replace(
+
+def by_the_reader(result: StudyResult) -> Written:
+    return replace(
         WRITTEN,
         verified_by="Reader^Anna",
         verifying_organization="Site",
-        supersedes=content_key(result.report),
+        supersedes=content_key(result.report, result.ingested.headers),
     )
-    (second,) = write_outputs(verified, tmp_path / "second", {Format.SR}, again)
-    old, new = dcmread(first[0]), dcmread(second)
+
+
+@pytest.fixture(scope="module")
+def preliminary(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyResult, Path]:
+    folder = tmp_path_factory.mktemp("preliminary")
+    result = run(classic_stack(scene(), grid_of(FRAME), STIR), folder)
+    write_outputs(result, folder / "out", OBJECTS, WRITTEN)
+    return result, folder / "out"
+
+
+def test_a_verified_report_supersedes_and_names_its_reader(
+    preliminary: tuple[StudyResult, Path], tmp_path: Path
+) -> None:
+    result, first = preliminary
+    corrections = [{"label_value": 20, "level": "L2", "edema": "absent"}]
+    after = reviewed(result, tmp_path, levels=corrections, comment="Counted from C2.")
+    out = tmp_path / "second"
+    write_outputs(after, out, OBJECTS, by_the_reader(result))
+    old, new = dcmread(first / "sr.dcm"), dcmread(out / "sr.dcm")
     assert new.SOPInstanceUID != old.SOPInstanceUID
-    assert new.VerificationFlag == "VERIFIED"
+    assert (new.VerificationFlag, new.CompletionFlag) == ("VERIFIED", "COMPLETE")
     assert str(new.VerifyingObserverSequence[0].VerifyingObserverName) == "Reader^Anna"
+    assert new.VerifyingObserverSequence[0].VerifyingOrganization == "Site"
     reference = new.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0]
     assert reference.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == old.SOPInstanceUID
-    assert tool("dciodvfy", "-new", second).returncode == 0
+    shown = tool("dsrdump", out / "sr.dcm").stdout
+    assert "Corrected by the reader: L2, edema.call is absent, was present." in shown
+    assert "The reader's comment: Counted from C2." in shown
+    assert '"Healed: fracture without marrow edema"' in shown
+    labels, _, _ = frames_by_dcmtk(out / "seg.dcm")
+    assert list(labels.values()) == ["L1", "L2", "L3"]  # and no edema any more
+    document = json.loads((out / "fhir.json").read_bytes())
+    Bundle.model_validate(document)
+    assert {
+        entry["resource"]["status"]
+        for entry in document["entry"]
+        if entry["resource"]["resourceType"] in {"DiagnosticReport", "Observation"}
+    } == {"final"}
+    for path in objects(out):
+        checked = tool("dciodvfy", "-new", path)
+        assert checked.returncode == 0, (path.name, checked.stderr)
+    # The archive holds both reports of the study.
+    assert quarrels([*objects(first), *objects(out)]) == []
+
+
+def test_a_rejected_report_withdraws_its_findings(
+    preliminary: tuple[StudyResult, Path], tmp_path: Path
+) -> None:
+    result, first = preliminary
+    out = tmp_path / "second"
+    after = reviewed(result, tmp_path, decision="reject")
+    write_outputs(after, out, OBJECTS, by_the_reader(result))
+    assert [path.name for path in objects(out)] == ["sr.dcm"]
+    shown = tool("dsrdump", out / "sr.dcm").stdout
+    assert "Machine reading rejected by the reader" in shown
+    assert "Compression fracture" not in shown
+    assert tool("dciodvfy", "-new", out / "sr.dcm").returncode == 0
+    assert quarrels([*objects(first), out / "sr.dcm"]) == []
+    document = json.loads((out / "fhir.json").read_bytes())
+    Bundle.model_validate(document)
+    assert document["entry"][0]["resource"]["status"] == "entered-in-error"
 
 
 def test_our_own_objects_are_refused_when_they_come_back(
