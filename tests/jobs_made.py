@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from service.jobs.database import METADATA, connect
@@ -12,6 +12,7 @@ from service.jobs.durable import DurableJobs, JobPolicy
 from service.jobs.folders import JobFolders
 from service.jobs.process import Runner
 from service.jobs.records import JobRecords
+from service.jobs.workqueue import Attempt, Standing
 from service.logs import Pseudonyms
 
 
@@ -37,8 +38,11 @@ class ThreadQueue:
             self._known.add((job_id, attempt))
             self._waiting.put(job_id)
 
-    def settled(self, _job_id: str, _attempt: int) -> bool:
-        return False
+    def standing(self, attempts: Collection[Attempt]) -> Mapping[Attempt, Standing]:
+        return {attempt: Standing.OPEN for attempt in attempts if attempt in self._known}
+
+    def forget(self, attempts: Collection[Attempt]) -> None:
+        self._known -= set(attempts)
 
     def close(self) -> None:
         self._waiting.put(None)

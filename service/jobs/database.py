@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     Engine,
     Float,
@@ -40,13 +41,16 @@ JOBS: Final = Table(
     Column("batch", String(64)),
     Column("source", Text, nullable=False),
     Column("upload", Text),
+    Column("deaths", Integer, nullable=False, server_default="0"),
     Index("jobs_received", "received_at"),
     Index("jobs_study", "study_instance_uid"),
     Index("jobs_state", "state"),
     Index("jobs_batch", "batch"),
 )
 """One row per study handed in. Times are seconds since the epoch; `upload` is the folder that is
-removed when the job is final, None where the source belongs to somebody else."""
+removed when the job is final, None where the source belongs to somebody else. `study_instance_uid`
+is what the headers say until the study was read. `deaths` counts runs that were begun and not yet
+brought to an end: it grows when a process dies."""
 
 WORKERS: Final = Table(
     "workers",
@@ -54,7 +58,30 @@ WORKERS: Final = Table(
     Column("worker_id", String(64), primary_key=True),
     Column("seen_at", Float, nullable=False),
 )
-"""Who works, and when each was last heard of."""
+"""Who works, and when each was last heard of, by the database's clock where it has one."""
+
+TALLIES: Final = Table(
+    "tallies",
+    METADATA,
+    Column("name", String(32), primary_key=True),
+    Column("label", String(64), primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    Column("total", Float, nullable=False),
+)
+"""What finished jobs came to, for metrics; it outlives the jobs and holds no patient data."""
+
+API_KEYS: Final = Table(
+    "api_keys",
+    METADATA,
+    Column("key_id", String(16), primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("scopes", String(64), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float),
+    Column("revoked_at", Float),
+)
+"""Keys of clients: never the key, only the SHA-256 of its secret."""
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
@@ -63,8 +90,11 @@ def database_url(url: str | None, work_dir: Path) -> str:
     """The URL that is set, or that of an SQLite file in the work folder."""
     if url is None:
         return f"sqlite:///{work_dir / 'acuity.sqlite'}"
-    # SQLAlchemy would take psycopg 2 for the URL that everybody writes.
-    return url.replace("postgresql://", "postgresql+psycopg://", 1)
+    # SQLAlchemy would take psycopg 2 for the URLs that everybody writes.
+    scheme, separator, rest = url.partition("://")
+    if scheme in {"postgres", "postgresql"}:
+        scheme = "postgresql+psycopg"
+    return f"{scheme}{separator}{rest}"
 
 
 def connect(url: str) -> Engine:
@@ -81,9 +111,9 @@ def connect(url: str) -> Engine:
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401  DB-API
     cursor = connection.cursor()
+    cursor.execute("PRAGMA busy_timeout=30000")
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA busy_timeout=30000")
     cursor.close()
 
 
@@ -106,5 +136,6 @@ def migrate(engine: Engine) -> None:
             connection.commit()
         finally:
             if engine.dialect.name == "postgresql":
+                connection.rollback()
                 connection.exec_driver_sql("SELECT pg_advisory_unlock(7208451)")
                 connection.commit()

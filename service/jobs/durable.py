@@ -1,7 +1,7 @@
 """Jobs that survive: records in a database, work in a durable queue, results on disk.
 
-A study is taken once it is written down and queued. Whatever dies after that, and whenever, the
-study is read; read twice, it leaves the same files and one record.
+A study is taken once it is written down. Whatever dies after that, and whenever, the study is read;
+read twice, it leaves the same files and one record.
 """
 
 from __future__ import annotations
@@ -9,36 +9,35 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from queue import Empty, SimpleQueue
+from typing import Final
 
 import structlog
-from sqlalchemy import Row
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.ingest.safety import Limits
 from service.jobs.content import Content, job_id_for, read_content
-from service.jobs.folders import CurrentReport, JobFolders
-from service.jobs.job import Job, JobState, Outcome, QueueFullError, Readiness
+from service.jobs.folders import JobFolders
+from service.jobs.job import Depth, Job, JobState, QueueFullError, Readiness, Tally
+from service.jobs.performing import Performer
 from service.jobs.process import Runner
-from service.jobs.records import JobRecords
-from service.jobs.workqueue import WorkQueue
+from service.jobs.records import Entry, JobRecords
+from service.jobs.upkeep import Upkeep
+from service.jobs.workqueue import Attempt, WorkQueue
 from service.logs import Pseudonyms
 
 log = structlog.get_logger()
 
-TIDY_S: Final = 30.0
+SWEEP_S: Final = 30.0
 """How often what was left behind is looked for."""
 
-STALE_S: Final = 3600.0
-"""Age of an upload or draft that no process can still be writing."""
-
-MOST_ATTEMPTS: Final = 5
-"""Of a job whose work ends without an outcome, which only a defect or a vanished disk does."""
-
-DAY_S: Final = 86_400.0
+RETURN_S: Final = 0.2
+"""How soon a job that was cut off waits in the queue again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +45,18 @@ class JobPolicy:
     """What is taken, and how long it is kept.
 
     Attributes:
-        engine: Software version and bundle digests, part of every job id.
+        engine: Software version, bundle digests and settings: part of every job id.
         max_queued: Studies that may wait.
         max_bytes: Most bytes that may come out of an archive.
         retention_days: Jobs and results are removed so long after their end; None keeps them.
+        limits: On what is read of a file to tell what it is.
     """
 
     engine: str
     max_queued: int
     max_bytes: int
     retention_days: float | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
 class DurableJobs:
@@ -85,16 +86,25 @@ class DurableJobs:
         self._folders = folders
         self._runner = runner
         self._policy = policy
-        self._pseudonyms = pseudonyms
         self._closing = threading.Event()
+        self._returned: SimpleQueue[Attempt] = SimpleQueue()
+        self._upkeep = Upkeep(records, queue, folders, policy.retention_days)
+        self._performer = Performer(
+            records,
+            folders,
+            runner,
+            pseudonyms,
+            stopping=self._closing.is_set,
+            return_job=lambda job_id, attempt: self._returned.put((job_id, attempt)),
+        )
         self._keeper = threading.Thread(target=self._keep_order, name="jobs", daemon=True)
 
     def start(self) -> None:
         """Start the worker and the queue; what a former process left is taken up again."""
         self._folders.open()
         self._runner.start()
-        self._queue.start(self.perform)
-        self._requeue()
+        self._queue.start(self._performer.perform)
+        self._upkeep.requeue()
         self._keeper.start()
 
     def close(self) -> None:
@@ -113,6 +123,17 @@ class DurableJobs:
         """
         return self._folders.new_upload()
 
+    def check_room(self, coming_bytes: int = 0) -> None:
+        """Look at the disk before more is taken.
+
+        Args:
+            coming_bytes: What is said to come.
+
+        Raises:
+            DiskFullError: The disk would be at its watermark.
+        """
+        self._folders.check_room(coming_bytes)
+
     def discard_upload(self, upload: Path) -> None:
         """Remove an upload folder; one that is gone is fine."""
         shutil.rmtree(upload, ignore_errors=True)
@@ -125,8 +146,8 @@ class DurableJobs:
             InvalidArchiveError: The archive cannot be read.
             ContentTooLargeError: More files or bytes than one study may have.
         """
-        content = read_content(upload, self._policy.max_bytes)
-        job, taken = self._take(content, str(upload), None)
+        content = read_content(upload, self._policy.max_bytes, self._policy.limits)
+        job, taken = self._take(content, upload, None)
         if not taken:
             self.discard_upload(upload)
         return job
@@ -144,7 +165,7 @@ class DurableJobs:
             InvalidArchiveError: The archive cannot be read.
             ContentTooLargeError: More files or bytes than one study may have.
         """
-        content = read_content(folder, self._policy.max_bytes)
+        content = read_content(folder, self._policy.max_bytes, self._policy.limits)
         return self._take(content, None, batch)[0]
 
     def get(self, job_id: str) -> Job | None:
@@ -167,6 +188,21 @@ class DurableJobs:
         """Folder with the files of a report."""
         return self._folders.results(job_id)
 
+    def remove_study(self, study_instance_uid: str) -> int:
+        """Remove all that is kept of a study; what is being read of it now leaves nothing."""
+        job_ids = self._records.of_study(study_instance_uid)
+        for job_id in job_ids:
+            self._upkeep.remove(job_id)
+        return len(job_ids)
+
+    def tallies(self) -> tuple[Tally, ...]:
+        """What finished jobs came to."""
+        return self._records.tallies()
+
+    def depth(self) -> tuple[Depth, ...]:
+        """Jobs by state, and how old they are."""
+        return self._records.depth()
+
     def readiness(self) -> Readiness:
         """Bundles open, disk and database there, room in the queue, and somebody at work."""
         try:
@@ -184,7 +220,7 @@ class DurableJobs:
             }
         )
 
-    def _take(self, content: Content, upload: str | None, batch: str | None) -> tuple[Job, bool]:
+    def _take(self, content: Content, upload: Path | None, batch: str | None) -> tuple[Job, bool]:
         """Write a study down and queue it; whether its files are ours from now on."""
         engine = self._policy.engine
         job_id = job_id_for(content, engine if batch is None else f"{engine} {batch}")
@@ -197,6 +233,8 @@ class DurableJobs:
             batch is None and self._records.waiting() >= self._policy.max_queued
         ):
             raise QueueFullError("too many studies wait; send this one again later")
+        if upload is not None:
+            self._folders.flush(upload)
         job = Job(
             job_id=job_id,
             state=JobState.QUEUED,
@@ -204,127 +242,29 @@ class DurableJobs:
             files=content.files,
             batch=batch,
         )
-        source = str(content.source)
+        entry = Entry(
+            source=self._folders.noted(content.source),
+            upload=None if upload is None else self._folders.noted(upload),
+            study_instance_uid=content.study_instance_uid,
+        )
         attempt: int | None = 1
-        if not self._records.add(job, source, upload, batch):
-            attempt = self._records.renew(job, source, upload)
+        if not self._records.add(job, entry):
+            attempt = self._records.renew(job, entry)
         if attempt is None:  # another request was first with the same content
             return self._records.get(job_id) or job, False
         self._queue.put(job_id, attempt)
         log.info("study_queued", job=job_id, files=content.files)
         return job, True
 
-    def perform(self, job_id: str) -> None:
-        """Read the study of a job; called by the queue, one at a time. Twice does no harm."""
-        row = self._records.row(job_id)
-        if row is None or JobState(row.state).final:
-            return
-        self._records.change(job_id, state=JobState.RUNNING, started_at=time.time(), outcome=None)
-        draft = self._folders.draft(job_id)
-        try:
-            outcome = self._runner.run(
-                Path(row.source),
-                draft,
-                self._stage_noter(job_id),
-                created=row.received_at,
-                current=None if row.batch else self._folders.current,
-                options=self._folders.options(row.batch),
-            )
-            if self._closing.is_set() and not outcome.state.reported:
-                # The worker was ended by us, not by the study: another start reads it.
-                self._records.change(job_id, state=JobState.QUEUED, started_at=None, stage=None)
-                return
-            self._finish(row, outcome, draft)
-        except OSError as error:
-            # A full or vanished disk fails this study; the next may find room again.
-            log.warning("storage_failed", job=job_id, errno=error.errno)
-            self._conclude(row, Outcome.failed("storage", "the result could not be written"))
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-
-    def _stage_noter(self, job_id: str) -> Callable[[str], None]:
-        return lambda stage: self._records.change(job_id, stage=stage)
-
-    def _finish(self, row: Row[Any], outcome: Outcome, draft: Path) -> None:
-        """Publish first, then say so: a crash in between publishes the same again."""
-        if not outcome.state.reported:
-            self._conclude(row, outcome)
-            return
-        uid, job_id = outcome.study_instance_uid, str(row.job_id)
-        rivals = self._records.rivals(job_id, uid, row.batch) if uid else ()
-        better = [one for one in rivals if _rank(one) > (outcome.files_used, row.received_at)]
-        self._folders.publish(job_id, draft)
-        if better:
-            best = max(better, key=_rank)
-            self._folders.mark_superseded(self._folders.results(job_id))
-            self._conclude(row, outcome, superseded_by=best.job_id)
-            return
-        if outcome.state is JobState.SUCCEEDED and row.batch is None:
-            self._folders.set_current(
-                uid, CurrentReport(job_id=job_id, content_key=outcome.content_key)
-            )
-        for rival in rivals:
-            self._folders.mark_superseded(self._folders.results(rival.job_id))
-        previous = max(rivals, key=_rank).job_id if rivals else None
-        self._conclude(row, outcome, supersedes=previous)
-        for rival in rivals:
-            self._records.change(rival.job_id, superseded_by=job_id)
-
-    def _conclude(self, row: Row[Any], outcome: Outcome, **values: object) -> None:
-        self._records.change(
-            row.job_id,
-            state=outcome.state,
-            outcome=outcome.model_dump_json(),
-            finished_at=time.time(),
-            stage=None,
-            study_instance_uid=outcome.study_instance_uid,
-            files_used=outcome.files_used,
-            **values,
-        )
-        if row.upload is not None:
-            self.discard_upload(Path(row.upload))
-        log.info(
-            "study_finished",
-            job=row.job_id,
-            study=self._pseudonyms.of(outcome.study_instance_uid),
-            state=outcome.state.value,
-            code=outcome.reason.code if outcome.reason else None,
-            stages_ms={name: round(ms) for name, ms in outcome.stages_ms.items()},
-        )
-
     def _keep_order(self) -> None:
-        while not self._closing.wait(TIDY_S):
+        swept_at = time.monotonic()
+        while not self._closing.wait(RETURN_S):
             try:
-                self._requeue()
-                self._folders.tidy(self._records.uploads(), STALE_S, time.time())
-                self._retire()
+                with suppress(Empty):
+                    while True:
+                        self._queue.put(*self._returned.get_nowait())
+                if time.monotonic() - swept_at > SWEEP_S:
+                    swept_at = time.monotonic()
+                    self._upkeep.sweep()
             except (OSError, SQLAlchemyError) as error:
-                log.warning("tidying_failed", error=type(error).__name__)
-
-    def _requeue(self) -> None:
-        """Queue open jobs that nothing works on: written down but never put in, or given up."""
-        for row in self._records.open():
-            attempt = int(row.attempt)
-            if self._queue.settled(row.job_id, attempt):
-                if attempt >= MOST_ATTEMPTS:
-                    self._conclude(row, Outcome.failed("internal", "the study could not be read"))
-                    continue
-                attempt += 1
-                if not self._records.next_attempt(row.job_id, attempt):
-                    continue
-            self._queue.put(row.job_id, attempt)
-
-    def _retire(self) -> None:
-        if self._policy.retention_days is None:
-            return
-        ended: Sequence[str] = self._records.finished_before(
-            time.time() - self._policy.retention_days * DAY_S
-        )
-        for job_id in ended:
-            self._folders.remove(job_id)
-            self._records.remove(job_id)
-
-
-def _rank(row: Row[Any]) -> tuple[int, float]:
-    """Of two reports of a study the one that used more files stands, else the later one."""
-    return int(row.files_used), float(row.received_at)
+                log.warning("upkeep_failed", error=type(error).__name__)

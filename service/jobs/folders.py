@@ -12,6 +12,7 @@ speaks of them, so nothing that is listed is ever missing.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Collection
@@ -40,12 +41,31 @@ class DiskFullError(AcuityError):
 
 
 class CurrentReport(BaseModel):
-    """The report that stands for a study: its job, and the key its DICOM objects are named by."""
+    """The report that stands for a study.
+
+    Attributes:
+        job_id: Whose report it is.
+        content_key: What its DICOM objects are named by.
+        supersedes: `content_key` of the report that it took the place of.
+        rank: Of `rank_of`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     job_id: str
     content_key: str
+    supersedes: str = ""
+    rank: tuple[int, float] = (0, 0.0)
+
+    def superseded_by(self, job_id: str, rank: tuple[int, float]) -> str:
+        """`content_key` of the report that a job's one takes the place of, "" for none.
+
+        A run that is done over after its report was put in its place finds itself standing, and is
+        told what the first run was told. A report that ranks lower takes nobody's place.
+        """
+        if self.job_id == job_id:
+            return self.supersedes
+        return self.content_key if rank >= self.rank else ""
 
 
 class JobFolders:
@@ -68,6 +88,26 @@ class JobFolders:
         for folder in (self._studies, self._uploads, self.current):
             folder.mkdir(parents=True, exist_ok=True)
 
+    def located(self, path: str) -> Path:
+        """A path as it is noted in a job's record, which is relative inside the work folder."""
+        return self.work_dir / path
+
+    def noted(self, path: Path) -> str:
+        """A path as it is noted: machines may mount the work folder in different places."""
+        inside = path.is_relative_to(self.work_dir)
+        return str(path.relative_to(self.work_dir) if inside else path.resolve())
+
+    def flush(self, upload: Path) -> None:
+        """Have the disk hold an upload before anybody is told so."""
+        folders = [upload, self._uploads]
+        for path in upload.rglob("*"):
+            if path.is_dir():
+                folders.append(path)
+            else:
+                _flush(path, os.O_RDONLY)
+        for folder in folders:
+            _flush(folder, os.O_RDONLY | os.O_DIRECTORY)
+
     def tidy(self, uploads_in_use: Collection[str], older_than_s: float, now: float) -> None:
         """Remove uploads and drafts that nothing reads any more.
 
@@ -76,7 +116,8 @@ class JobFolders:
             older_than_s: Younger ones may be being written by another process.
             now: Seconds since the epoch.
         """
-        uploads = (path for path in self._uploads.iterdir() if str(path) not in uploads_in_use)
+        used = {self.located(upload) for upload in uploads_in_use}
+        uploads = (path for path in self._uploads.iterdir() if path not in used)
         drafts = (path for path in self._studies.iterdir() if path.name.startswith("."))
         for path in (*uploads, *drafts):
             try:
@@ -100,14 +141,22 @@ class JobFolders:
         """Whether more disk is free than the service keeps for itself."""
         return shutil.disk_usage(self.work_dir).free >= self._min_free_bytes
 
+    def check_room(self, coming_bytes: int = 0) -> None:
+        """Look at the disk before more is taken.
+
+        Raises:
+            DiskFullError: It would be at its watermark.
+        """
+        if shutil.disk_usage(self.work_dir).free - coming_bytes < self._min_free_bytes:
+            raise DiskFullError("the disk is too full to take more studies")
+
     def new_upload(self) -> Path:
         """Make an empty folder for a request body.
 
         Raises:
             DiskFullError: The disk is at its watermark.
         """
-        if not self.has_room():
-            raise DiskFullError("the disk is too full to take more studies")
+        self.check_room()
         upload = self._uploads / uuid4().hex
         upload.mkdir()
         return upload
@@ -133,9 +182,12 @@ class JobFolders:
         for path in sorted(draft.iterdir()):
             path.replace(folder / path.name)
 
-    def remove(self, job_id: str) -> None:
-        """Remove a job's results."""
+    def remove(self, job_id: str, study_instance_uid: str) -> None:
+        """Remove a job's results, and the note that its report stands."""
         shutil.rmtree(self.results(job_id), ignore_errors=True)
+        standing = current_report(self.current, study_instance_uid)
+        if standing is not None and standing.job_id == job_id:
+            (self.current / current_name(study_instance_uid)).unlink(missing_ok=True)
 
     def mark_superseded(self, folder: Path) -> None:
         """Write into a report that it does not stand any more; one that is gone is fine."""
@@ -152,6 +204,14 @@ class JobFolders:
         write_atomically(
             self.current / current_name(study_instance_uid), standing.model_dump_json().encode()
         )
+
+
+def _flush(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def current_name(study_instance_uid: str) -> str:

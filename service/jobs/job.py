@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -75,6 +76,8 @@ class Outcome(BaseModel):
             by; "" where there are none.
         summary: Of the report, when there is one.
         stages_ms: Milliseconds spent per stage.
+        supersedes: `content_key` of the report that this one says it takes the place of.
+        calls: What is said of the levels, as in `edema/present`, once per level.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -84,6 +87,8 @@ class Outcome(BaseModel):
     study_instance_uid: str = ""
     files_used: int = 0
     content_key: str = ""
+    supersedes: str = ""
+    calls: tuple[str, ...] = ()
     summary: CallSummary | None = None
     stages_ms: dict[str, float] = {}
 
@@ -140,6 +145,25 @@ class Readiness(BaseModel):
         return all(self.checks.values())
 
 
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How often something was seen in finished jobs, and the sum of its seconds where it has."""
+
+    name: str
+    label: str
+    count: int
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How many jobs are in a state; when the oldest was received, in seconds since the epoch."""
+
+    state: JobState
+    count: int
+    oldest: float
+
+
 class QueueFullError(AcuityError):
     """No room for another study now; try again later."""
 
@@ -160,6 +184,13 @@ class Jobs(Protocol):
 
         Raises:
             DiskFullError: The disk is at its watermark.
+        """
+
+    def check_room(self, coming_bytes: int = 0) -> None:
+        """Look at the disk before more is taken.
+
+        Raises:
+            DiskFullError: The disk would be at its watermark.
         """
 
     def discard_upload(self, upload: Path) -> None:
@@ -189,6 +220,15 @@ class Jobs(Protocol):
 
     def results(self, job_id: str) -> Path:
         """Folder with the files of a report."""
+
+    def remove_study(self, study_instance_uid: str) -> int:
+        """Remove all that is kept of a study, also of one that waits; how many jobs that were."""
+
+    def tallies(self) -> tuple[Tally, ...]:
+        """What finished jobs came to."""
+
+    def depth(self) -> tuple[Depth, ...]:
+        """Jobs by state, and how old they are."""
 
     def readiness(self) -> Readiness:
         """Whether a study sent now would be worked on."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
+from collections.abc import Iterator
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -49,6 +51,7 @@ def jobs_around(
         at_once: As of `service.jobs.workqueue.DbosQueue`; with more than 1, the runner's `run` may
             come from as many threads.
     """
+    from service.ingest.safety import Limits  # noqa: PLC0415
     from service.jobs.database import connect, database_url, migrate  # noqa: PLC0415
     from service.jobs.durable import DurableJobs, JobPolicy  # noqa: PLC0415
     from service.jobs.folders import JobFolders  # noqa: PLC0415
@@ -69,6 +72,7 @@ def jobs_around(
             max_queued=settings.max_queued,
             max_bytes=settings.max_upload_mb << 20,
             retention_days=settings.retention_days,
+            limits=Limits(**settings.limits.model_dump(exclude_none=True)),
         ),
         pseudonyms=Pseudonyms.from_settings(settings),
     )
@@ -83,7 +87,8 @@ def worker_id(work_dir: Path) -> str:
 
     After a crash the next process takes the same name, and with it what was left undone.
     """
-    folder = work_dir / "workers"
+    # A name per machine: not every network folder knows locks of other machines.
+    folder = work_dir / "workers" / (socket.gethostname() or "unnamed")
     folder.mkdir(parents=True, exist_ok=True)
     for number in count():
         file = (folder / f"{number}").open("a+")
@@ -105,14 +110,23 @@ def worker_id(work_dir: Path) -> str:
 
 
 def engine_of(settings: Settings) -> str:
-    """Name what reads a study: software version and bundle digests."""
+    """Name what reads a study: software version, bundle digests, settings that change reports."""
     return " ".join(
         [
             f"vertebral-acuity {version('vertebral-acuity')}",
             _digest_of(settings.localiser_bundle, settings.bundle_dir),
             _digest_of(settings.scorer_bundle, settings.bundle_dir),
+            *_changes_of(settings),
         ]
     )
+
+
+def _changes_of(settings: Settings) -> Iterator[str]:
+    """What of the settings changes a report, where it is not as shipped."""
+    for part in (settings.limits, settings.stacks):
+        changed = part.model_dump_json(exclude_none=True)
+        if changed != "{}":
+            yield changed
 
 
 def _digest_of(name: str, bundle_dir: Path | None) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from service.jobs.job import Outcome
 from service.jobs.process import Runner
+from service.jobs.worker import Request
 
 
 class RunnerPool:
@@ -33,22 +33,11 @@ class RunnerPool:
         for runner in self._runners:
             runner.start()
 
-    def run(
-        self,
-        source: Path,
-        results: Path,
-        on_stage: Callable[[str], None],
-        *,
-        created: float,
-        current: Path | None,
-        options: Path | None = None,
-    ) -> Outcome:
+    def run(self, request: Request, on_stage: Callable[[str], None]) -> Outcome:
         """Wait for a free one and let it run the study."""
         runner = self._free.get()
         try:
-            return runner.run(
-                source, results, on_stage, created=created, current=current, options=options
-            )
+            return runner.run(request, on_stage)
         finally:
             self._free.put(runner)
 

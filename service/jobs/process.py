@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import signal
 import subprocess
 import threading
 import time
@@ -28,6 +29,14 @@ START_TIMEOUT_S: Final = 120.0
 WATCH_S: Final = 0.5
 """How often the worker's memory is looked at."""
 
+REAP_S: Final = 2.0
+"""How long a process may take from closing its output to its end."""
+
+WORKER_DIED: Final = "worker_died"
+"""It ended by itself or crashed, most likely of the study."""
+WORKER_KILLED: Final = "worker_killed"
+"""It was killed from outside."""
+
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -41,25 +50,12 @@ class Runner(Protocol):
     def start(self) -> None:
         """Begin to get ready; returns at once."""
 
-    def run(
-        self,
-        source: Path,
-        results: Path,
-        on_stage: Callable[[str], None],
-        *,
-        created: float,
-        current: Path | None,
-        options: Path | None = None,
-    ) -> Outcome:
+    def run(self, request: Request, on_stage: Callable[[str], None]) -> Outcome:
         """Run a study and leave its results in an empty folder. Never raises for the study.
 
         Args:
-            source: Folder or archive.
-            results: Empty folder.
+            request: What to read, and where the results go.
             on_stage: Told each stage as it begins.
-            created: When the study came, in seconds since the epoch.
-            current: Where the reports that stand are noted; None for a report on its own.
-            options: Where it is noted what to write (`service.jobs.batches`); None for everything.
         """
 
     def close(self) -> None:
@@ -107,16 +103,7 @@ class WorkerProcess:
         if self._worker is None:
             self._worker = self._new_worker()
 
-    def run(
-        self,
-        source: Path,
-        results: Path,
-        on_stage: Callable[[str], None],
-        *,
-        created: float,
-        current: Path | None,
-        options: Path | None = None,
-    ) -> Outcome:
+    def run(self, request: Request, on_stage: Callable[[str], None]) -> Outcome:
         """Run one study, at most `job_timeout_s` long and within `job_memory_mb`."""
         worker = self._standing_worker()
         if worker is None:
@@ -124,9 +111,6 @@ class WorkerProcess:
         broken = worker.await_ready()
         if broken is not None:
             return Outcome.failed(broken.code, broken.message)
-        request = Request(
-            source=source, results=results, created=created, current=current, options=options
-        )
         worker.send(request.model_dump_json())
         deadline = time.monotonic() + self._timeout_s
         try:
@@ -141,8 +125,7 @@ class WorkerProcess:
         except MemoryError:
             worker.end("out_of_memory")
             return Outcome.failed("out_of_memory", "the study took more memory than one may take")
-        worker.end("worker_died")
-        return Outcome.failed("worker_died", "the inference worker ended unexpectedly")
+        return worker.died()
 
     def _watched(self, worker: _Worker, deadline: float) -> Message | None:
         """The next message, with an eye on the memory that the worker takes meanwhile.
@@ -218,7 +201,7 @@ class _Worker:
         self.kill()
         if message is not None and message.broken is not None:
             return message.broken
-        return JobReason(code="worker_died", message="the inference worker did not start")
+        return self.died().reason
 
     def next_message(self, deadline: float) -> Message | None:
         """Wait for a line until `deadline` (monotonic seconds); None when the worker has ended.
@@ -245,6 +228,17 @@ class _Worker:
         """Kill it and say why in the log."""
         log.error("worker_ended", code=code)
         self.kill()
+
+    def died(self) -> Outcome:
+        """What it means for a study that the process has ended by itself, or was killed."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=REAP_S)
+        self.kill()
+        # The kernel kills what takes the memory of others, an operator what is in the way.
+        killed = self._process.returncode in (-signal.SIGKILL, -signal.SIGTERM)
+        code = WORKER_KILLED if killed else WORKER_DIED
+        log.error("worker_ended", code=code, status=self._process.returncode)
+        return Outcome.failed(code, "the inference worker ended unexpectedly")
 
     def kill(self) -> None:
         """End the process and what it started."""

@@ -126,9 +126,7 @@ def _run(
 ) -> Outcome:
     from service.jobs.work import Filing, work_on  # noqa: PLC0415
 
-    filing = Filing(
-        datetime.fromtimestamp(request.created, UTC), request.current, request.job_id
-    )
+    filing = Filing(datetime.fromtimestamp(request.created, UTC), request.current, request.job_id)
     try:
         writing = _writing(request.options, settings)
         return work_on(request.source, request.results, stages, on_stage, filing, writing)

@@ -11,13 +11,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from enum import Enum
 from typing import Final, Protocol
 
 import structlog
 from dbos import DBOS, DBOSConfig, SetWorkflowID
-from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy import ColumnElement, Engine, Float, delete, func, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from service.jobs.database import WORKERS
@@ -29,9 +30,25 @@ PROTOCOL: Final = "studies-1"
 """Version of the workflow: work of another one is not taken up."""
 
 POLL_S: Final = 0.1
-HEARTBEAT_S: Final = 5.0
-DEAD_AFTER_S: Final = 30.0
-"""Silence after which a worker's work is taken over; far longer than any pause of its thread."""
+HEARTBEAT_S: Final = 4.0
+DEAD_AFTER_S: Final = 20.0
+"""Silence after which a worker's work is taken over. One that was only slow does no harm: both
+read the study and leave the same, and the first to end it has ended it."""
+
+_UNDER_WAY: Final = frozenset({"ENQUEUED", "PENDING", "DELAYED"})
+
+
+Attempt = tuple[str, int]
+"""Id of a job, and the number of its attempt."""
+
+
+class Standing(Enum):
+    """Where an attempt stands that was put in."""
+
+    OPEN = "open"
+    """It waits or runs, or will again when its worker comes back."""
+    SETTLED = "settled"
+    """It has come to its end, whatever it left."""
 
 
 class WorkQueue(Protocol):
@@ -43,8 +60,11 @@ class WorkQueue(Protocol):
     def put(self, job_id: str, attempt: int) -> None:
         """Take a job in durably; one that is in already is left as it is."""
 
-    def settled(self, job_id: str, attempt: int) -> bool:
-        """Whether an attempt that was put in has come to its end, whatever it left."""
+    def standing(self, attempts: Collection[Attempt]) -> Mapping[Attempt, Standing]:
+        """Where attempts stand; those that were never put in are left out."""
+
+    def forget(self, attempts: Collection[Attempt]) -> None:
+        """Keep nothing of attempts any more, so that they may be put in anew."""
 
     def close(self) -> None:
         """Stop; work under way is taken up again after the next start."""
@@ -72,7 +92,6 @@ class DbosQueue:
         self._at_once = at_once
         self._stopping = threading.Event()
         self._heart: threading.Thread | None = None
-        self._beaten_at = 0.0
 
     @property
     def alive(self) -> bool:
@@ -107,13 +126,26 @@ class DbosQueue:
 
     def put(self, job_id: str, attempt: int) -> None:
         """Enqueue an attempt; written before this returns."""
-        with SetWorkflowID(f"{job_id}-{attempt}"):
+        with SetWorkflowID(_workflow_id((job_id, attempt))):
             DBOS.enqueue_workflow(QUEUE, self._workflow, job_id)
 
-    def settled(self, job_id: str, attempt: int) -> bool:
-        """Whether DBOS has done with an attempt."""
-        status = DBOS.get_workflow_status(f"{job_id}-{attempt}")
-        return status is not None and status.status not in {"ENQUEUED", "PENDING", "DELAYED"}
+    def standing(self, attempts: Collection[Attempt]) -> Mapping[Attempt, Standing]:
+        """Ask DBOS where attempts stand."""
+        ids = {_workflow_id(attempt): attempt for attempt in attempts}
+        if not ids:
+            return {}
+        known = DBOS.list_workflows(workflow_ids=list(ids), load_input=False, load_output=False)
+        return {
+            ids[status.workflow_id]: (
+                Standing.OPEN if status.status in _UNDER_WAY else Standing.SETTLED
+            )
+            for status in known
+        }
+
+    def forget(self, attempts: Collection[Attempt]) -> None:
+        """Delete DBOS' record of attempts."""
+        if attempts:
+            DBOS.delete_workflows([_workflow_id(attempt) for attempt in attempts])
 
     def close(self) -> None:
         """Stop at once; DBOS keeps what was under way as pending."""
@@ -129,8 +161,14 @@ class DbosQueue:
                 self._beat()
                 self._take_over()
 
+    def _clock(self) -> ColumnElement[float]:
+        """Seconds since the epoch by the one clock that all workers of a database share."""
+        if self._engine.dialect.name == "postgresql":
+            return func.extract("epoch", func.clock_timestamp()).cast(Float)
+        return literal(time.time())
+
     def _beat(self) -> None:
-        now = time.time()
+        now = self._clock()
         with self._engine.begin() as connection:
             seen = connection.execute(
                 update(WORKERS).where(WORKERS.c.worker_id == self._worker_id).values(seen_at=now)
@@ -141,34 +179,26 @@ class DbosQueue:
 
     def _take_over(self) -> None:
         """Put the work of workers that fell silent back into the queue."""
+        silent = WORKERS.c.seen_at < self._clock() - DEAD_AFTER_S
         with self._engine.connect() as connection:
-            dead = [
-                str(row.worker_id)
-                for row in connection.execute(
-                    select(WORKERS.c.worker_id).where(
-                        WORKERS.c.seen_at < time.time() - DEAD_AFTER_S
-                    )
-                )
-            ]
+            dead = list(connection.scalars(select(WORKERS.c.worker_id).where(silent)))
         if not dead:
             return
         taken = DBOS._recover_pending_workflows(dead)  # there is no public one
         log.warning("work_taken_over", workers=len(dead), jobs=len(taken))
         with self._engine.begin() as connection:
-            connection.execute(
-                delete(WORKERS).where(
-                    WORKERS.c.worker_id.in_(dead), WORKERS.c.seen_at < time.time() - DEAD_AFTER_S
-                )
-            )
+            connection.execute(delete(WORKERS).where(WORKERS.c.worker_id.in_(dead), silent))
+
+
+def _workflow_id(attempt: Attempt) -> str:
+    job_id, number = attempt
+    return f"{job_id}-{number}"
 
 
 def _workflow(perform: Callable[[str], None]) -> Callable[[str], None]:
-    @DBOS.step(name="read")
-    def read(job_id: str) -> None:
-        perform(job_id)
-
+    # How often a job may be taken up again is for the jobs to say: they know how it ended.
     @DBOS.workflow(name="read_study", max_recovery_attempts=1_000_000)
     def read_study(job_id: str) -> None:
-        read(job_id)
+        perform(job_id)
 
     return read_study

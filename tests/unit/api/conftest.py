@@ -38,6 +38,7 @@ from service.ingest.records import Ingested, Refusal, RefusedFile
 from service.jobs.durable import DurableJobs
 from service.jobs.job import Outcome
 from service.jobs.work import Filing, work_on
+from service.jobs.worker import Request
 from service.pipeline import Stages
 from service.settings import Settings
 from tests.jobs_made import jobs_in
@@ -120,24 +121,19 @@ class StandInRunner:
     def close(self) -> None:
         self.gate.set()
 
-    def run(
-        self,
-        source: Path,
-        results: Path,
-        on_stage: Callable[[str], None],
-        *,
-        created: float,
-        current: Path | None,
-        options: Path | None = None,
-    ) -> Outcome:
-        assert options is None
+    def run(self, request: Request, on_stage: Callable[[str], None]) -> Outcome:
+        assert request.options is None
         on_stage("ingest")
         assert self.gate.wait(30)
         self.runs += 1
         if self.fault is not None:
             return self.fault()
-        filing = Filing(datetime.fromtimestamp(created, UTC), current)
-        return work_on(source, results, Stages(read, localise, score), on_stage, filing)
+        filing = Filing(
+            datetime.fromtimestamp(request.created, UTC), request.current, request.job_id
+        )
+        return work_on(
+            request.source, request.results, Stages(read, localise, score), on_stage, filing
+        )
 
 
 @dataclass

@@ -15,6 +15,7 @@ import pytest
 from service.jobs.job import JobState, Outcome
 from service.jobs.launch import COMMAND, launched
 from service.jobs.process import WorkerProcess
+from service.jobs.worker import Request
 from service.settings import Settings
 
 ANSWERS = """
@@ -39,11 +40,13 @@ def worker() -> Iterator[WorkerProcess]:
     runner.close()
 
 
+def request(source: Path, results: Path) -> Request:
+    return Request(source=source, results=results, created=0.0)
+
+
 def run(worker: WorkerProcess, source: str) -> tuple[Outcome, list[str]]:
     stages: list[str] = []
-    outcome = worker.run(
-        Path(source), Path("/results"), stages.append, created=0.0, current=Path("/current")
-    )
+    outcome = worker.run(request(Path(source), Path("/results")), stages.append)
     return outcome, stages
 
 
@@ -82,7 +85,7 @@ def test_closing_ends_a_running_study(worker: WorkerProcess) -> None:
         time.sleep(0.02)
     worker.close()
     thread.join(20)
-    assert reason(outcomes[0]) == "worker_died"
+    assert reason(outcomes[0]) == "worker_killed"
     assert reason(run(worker, "/study")[0]) == "interrupted"
 
 
@@ -90,7 +93,7 @@ def test_the_real_worker_says_that_a_bundle_is_missing(tmp_path: Path) -> None:
     real = WorkerProcess(Settings(localiser_bundle="absent"))
     try:
         real.start()
-        outcome = real.run(tmp_path, tmp_path, lambda _stage: None, created=0.0, current=tmp_path)
+        outcome = real.run(request(tmp_path, tmp_path), lambda _stage: None)
         assert reason(outcome) == "bundle_missing"
         assert not real.ready
     finally:
