@@ -52,8 +52,13 @@ def claim_standard_output() -> TextIO:
     return claimed
 
 
-def configure(settings: Settings) -> None:
-    """Send our events to standard error, and nothing of other libraries below a warning."""
+def configure(settings: Settings, level: int = logging.INFO) -> None:
+    """Send our events from a level on to standard error, and nothing of other libraries.
+
+    Args:
+        settings: Of this installation.
+        level: Of the standard library's `logging`.
+    """
     # It imports rich (0.1 s), for which the worker has no time before its networks are compiled.
     import structlog  # noqa: PLC0415
 
@@ -68,7 +73,7 @@ def configure(settings: Settings) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
