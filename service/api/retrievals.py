@@ -24,7 +24,12 @@ router = APIRouter(
 
 
 class RetrievalRequest(BaseModel):
-    """What to pull. The source may be left out where one archive is configured."""
+    """What to pull. The source may be left out where one archive is configured.
+
+    `complete` says that the archive holds the whole study, so that it is read at once. A router
+    that tells of series as they come sends false: the study is read once nothing new of it came for
+    the quiet period.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
@@ -35,6 +40,7 @@ class RetrievalRequest(BaseModel):
 
     study_instance_uid: Annotated[str, Field(pattern=STUDY_UID, max_length=64)]
     source: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    complete: bool = True
 
 
 class RetrievalDocument(BaseModel):
@@ -60,7 +66,10 @@ async def request_retrieval(
     gateway: Gateway = request.app.state.gateway
     try:
         retrieval = await run_in_threadpool(
-            gateway.retrievals.request, wanted.study_instance_uid, wanted.source
+            gateway.retrievals.request,
+            wanted.study_instance_uid,
+            wanted.source,
+            complete=wanted.complete,
         )
     except UnknownSourceError as error:
         raise ProblemError(422, error.code, f"{error}.") from error

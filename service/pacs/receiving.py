@@ -185,10 +185,12 @@ class ReceiveFolder:
 
     def instances(self, study_uid: str) -> frozenset[str]:
         """Digests of the SOP Instance UIDs of a study: here now, or given to the jobs before."""
-        key = digest_of(study_uid)
-        here = {path.stem for path in (self._studies / key).glob("*.dcm")}
-        submission = self.submission(key)
-        return frozenset(here | set(submission.instances if submission else ()))
+        submission = self.submission(digest_of(study_uid))
+        return self.held(study_uid).union(submission.instances if submission else ())
+
+    def held(self, study_uid: str) -> frozenset[str]:
+        """Digests of the SOP Instance UIDs of a study's files that are here now."""
+        return frozenset(path.stem for path in (self._studies / digest_of(study_uid)).glob("*.dcm"))
 
     def expect(self, study_uid: str, count: int) -> None:
         """Note that a study is complete once `count` of its instances are here."""

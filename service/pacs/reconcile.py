@@ -110,7 +110,8 @@ class Reconciler:
         asked = 0
         for study_uid in dict.fromkeys(studies):
             if self._misses(archive, study_uid):
-                self._retrievals.request(study_uid, name)
+                # It may be on its way into the archive still.
+                self._retrievals.request(study_uid, name, complete=False)
                 asked += 1
         if asked:
             log.info("studies_missed", archive=name, count=asked)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from models.errors import AcuityError
 from service.ingest.refusals import RefusedError
 from service.logs import Pseudonyms
-from service.pacs.archives import Archive, ArchiveError
+from service.pacs.archives import Archive, ArchiveError, SeriesEntry
 from service.pacs.multipart import Part
 from service.pacs.receiving import Admission, ReceiveFolder, StorageFullError, digest_of
 from service.pacs.tables import RETRIEVALS, DurableQueue, WaitState
@@ -95,12 +95,17 @@ class Retrievals:
         self._pseudonyms = pseudonyms
         self._clock = clock
 
-    def request(self, study_uid: str, source: str | None = None) -> Retrieval:
+    def request(
+        self, study_uid: str, source: str | None = None, *, complete: bool = True
+    ) -> Retrieval:
         """Promise to pull a study; the promise is on disk when this returns.
 
         Args:
             study_uid: Of the study.
             source: Name of an archive; None where only one is configured.
+            complete: The archive holds all of it: it is read as soon as it is here. Else it is read
+                once nothing new of it came for the quiet period, and series that are here already
+                are not pulled again.
 
         Raises:
             UnknownSourceError: There is no such archive, or which one is meant is not clear.
@@ -118,6 +123,7 @@ class Retrievals:
             "next_at": now,
             "code": None,
             "instances": None,
+            "complete": complete,
         }
         table = RETRIEVALS
         with self._queue.engine.begin() as connection:
@@ -131,6 +137,8 @@ class Retrievals:
             self._insert(
                 {"id": retrieval_id, "source": source, "study_instance_uid": study_uid, **fresh}
             )
+        elif again.rowcount == 0 and complete:
+            self._queue.note(retrieval_id, complete=True)
         log.info("retrieval_queued", study=self._pseudonyms.of(study_uid), source=source)
         found = self.get(retrieval_id)
         if found is None:
@@ -204,7 +212,12 @@ class Retrievals:
             raise ArchiveError("no archive of this name is configured any more")
         study_uid: str = row.study_instance_uid
         admissions: list[Admission] = []
+        known = 0
         for series in archive.series_of(study_uid):
+            here = 0 if row.complete else self._held(archive, study_uid, series)
+            if here:
+                known += here
+                continue
             self._folder.check_room()
             staging = self._folder.new_staging()
             try:
@@ -214,11 +227,18 @@ class Retrievals:
                 admissions += filter(None, map(self._admitted, parts))
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
-        kept = sum(admission is not Admission.OWN for admission in admissions)
-        if Admission.STORED in admissions:
+        kept = known + sum(admission is not Admission.OWN for admission in admissions)
+        submitted = self._folder.submission(digest_of(study_uid)) is not None
+        if row.complete and kept and (Admission.STORED in admissions or not submitted):
             # All of it is here: there is nothing to wait for.
             self._folder.expect(study_uid, kept)
         return kept
+
+    def _held(self, archive: Archive, study_uid: str, series: SeriesEntry) -> int:
+        """How many instances a series has, when all of them are here; else 0."""
+        held = self._folder.held(study_uid)
+        wanted = [digest_of(uid) for uid in archive.instances_of(study_uid, series.series_uid)]
+        return len(wanted) if held.issuperset(wanted) else 0
 
     def _admitted(self, part: Part) -> Admission | None:
         try:

@@ -26,6 +26,10 @@ DELIVERY_HEADER: Final = "X-Acuity-Delivery"
 
 _CHUNK: Final = 1 << 20
 _FAILED_SOP_SEQUENCE: Final = "00081198"
+_FAILURE_REASON: Final = "00081197"
+
+DUPLICATE: Final = 0x0111
+"""Duplicate SOP Instance (PS3.7 C.5.6): the archive has it, so it was delivered before."""
 
 
 class NotDeliveredError(AcuityError):
@@ -92,14 +96,19 @@ class StowSender:
             )
         except requests.RequestException as error:
             raise NotDeliveredError("target_unavailable") from error
-        if response.status_code not in (200, 202):
+        if response.status_code not in (200, 202, 409):
             raise NotDeliveredError(f"http_{response.status_code}")
         try:
-            answer = response.json()
-        except ValueError as error:
+            failures = [
+                item[_FAILURE_REASON]["Value"][0]
+                for item in response.json().get(_FAILED_SOP_SEQUENCE, {}).get("Value", ())
+            ]
+        except (ValueError, AttributeError, LookupError, TypeError) as error:
             raise NotDeliveredError("answer_not_understood") from error
-        if isinstance(answer, dict) and answer.get(_FAILED_SOP_SEQUENCE, {}).get("Value"):
+        if any(failure != DUPLICATE for failure in failures):
             raise NotDeliveredError("instance_refused")
+        if response.status_code == requests.codes.conflict and not failures:
+            raise NotDeliveredError("http_409")
 
 
 def _related(files: Sequence[Path], boundary: str) -> Iterator[bytes]:
@@ -156,7 +165,7 @@ def _check_stored(status: int | None) -> None:
     if status is None:
         raise NotDeliveredError("no_answer")
     # Warnings (Bxxx) say that it was stored (PS3.4 B.2.3).
-    if status != 0 and status >> 12 != 0xB:
+    if status not in (0, DUPLICATE) and status >> 12 != 0xB:
         raise NotDeliveredError(f"status_{status:04x}")
 
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import (
+    Boolean,
     Column,
     Engine,
     Float,
@@ -22,8 +23,6 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
-    create_engine,
-    event,
     select,
     update,
 )
@@ -64,6 +63,7 @@ RETRIEVALS: Final = Table(
     Column("source", String(64), nullable=False),
     Column("study_instance_uid", String(64), nullable=False),
     Column("instances", Integer),
+    Column("complete", Boolean, nullable=False),
     Index("pacs_retrievals_due", "state", "next_at"),
 )
 
@@ -90,27 +90,6 @@ CURSORS: Final = Table(
     Column("archive", String(64), primary_key=True),
     Column("position", Integer, nullable=False),
 )
-
-
-def open_engine(url: str) -> Engine:
-    """Connect and make the tables that are missing.
-
-    Args:
-        url: SQLAlchemy URL of SQLite or PostgreSQL.
-    """
-    engine = create_engine(url, pool_pre_ping=True)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _set_up_sqlite)
-    METADATA.create_all(engine)
-    return engine
-
-
-def _set_up_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401  DB-API
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA busy_timeout=30000")
-    cursor.close()
 
 
 def retry_after_s(attempts: int) -> float:

@@ -97,7 +97,7 @@ def _signed(
 ) -> StudyReport:
     said = tuple(map(AbstentionReport.model_validate, withheld))
     word = ReviewReport(
-        decision=review.decision,
+        decision="reject" if review.decision is Decision.REJECT else "verify",
         reader=review.reader.name,
         organization=review.reader.organization,
         reviewed_at=review.reviewed_at,
