@@ -111,31 +111,45 @@ def run_batch(
         options = agreed_options(
             place.journal, asked.root.resolve(), formats, deidentify=asked.deidentify
         )
-        shared = settings.database is not None
-        work_dir = settings.work_dir if shared and settings.work_dir else place.work_dir
-        write_options(options_path(work_dir, place.batch), options)
-        opening: OpenJobs = open_jobs or (shared_jobs if shared else local_jobs)
+        limits = Limits(**settings.limits.model_dump(exclude_none=True))
         try:
-            with opening(settings, work_dir, asked.workers) as jobs:
-                limits = Limits(**settings.limits.model_dump(exclude_none=True))
-                discover(root, place.journal, limits, progress.looked)
-                expect_studies(place.journal, engine_of(settings), place)
-                driver = Driver(
-                    place,
-                    Sources(root, place.journal, place.gathered, limits),
-                    jobs,
-                    max(AHEAD, AHEAD_PER_WORKER * asked.workers),
-                    _identities(options),
-                    progress.study,
-                )
-                counts = place.journal.counts()
-                progress.begin(sum(counts.values()), _final(counts))
-                driver.run()
+            discover(root, place.journal, limits, progress.looked)
+            expect_studies(place.journal, engine_of(settings), place)
+            counts = place.journal.counts()
+            progress.begin(sum(counts.values()), _final(counts))
+            if counts[StudyState.FOUND]:
+                _read(asked, settings, place, options, progress, open_jobs)
         except KeyboardInterrupt as error:
             _gather(place, options)
             raise InterruptedBatchError("stopped; the same command goes on from here") from error
         _gather(place, options)
         return place.journal.counts()
+
+
+def _read(
+    asked: Asked,
+    settings: Settings,
+    place: Workplace,
+    options: BatchOptions,
+    progress: Progress,
+    open_jobs: OpenJobs | None,
+) -> None:
+    """Start workers and take every study that is not final through them."""
+    shared = settings.database is not None
+    work_dir = settings.work_dir if shared and settings.work_dir else place.work_dir
+    write_options(options_path(work_dir, place.batch), options)
+    opening: OpenJobs = open_jobs or (shared_jobs if shared else local_jobs)
+    limits = Limits(**settings.limits.model_dump(exclude_none=True))
+    sources = Sources(Root.of(asked.root, asked.out), place.journal, place.gathered, limits)
+    with opening(settings, work_dir, asked.workers) as jobs:
+        Driver(
+            place,
+            sources,
+            jobs,
+            max(AHEAD, AHEAD_PER_WORKER * asked.workers),
+            _identities(options),
+            progress.study,
+        ).run()
 
 
 def _final(counts: dict[StudyState, int]) -> int:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from service import logs
+from service.jobs.launch import COMMAND
 from service.jobs.opening import jobs_around
 from service.jobs.pool import RunnerPool
 from service.jobs.process import WorkerProcess
@@ -50,16 +51,19 @@ def divided(settings: Settings, workers: int) -> Settings:
 
 
 @contextmanager
-def local_jobs(settings: Settings, work_dir: Path, workers: int) -> Iterator[DurableJobs]:
+def local_jobs(
+    settings: Settings, work_dir: Path, workers: int, command: Sequence[str] = COMMAND
+) -> Iterator[DurableJobs]:
     """Jobs in a database of their own, read by so many inference workers.
 
     Args:
         settings: Of this installation.
         work_dir: Of this batch alone.
         workers: How many.
+        command: Starts one.
     """
     settings = divided(settings, workers).model_copy(update={"work_dir": work_dir})
-    pool = RunnerPool([WorkerProcess(settings) for _ in range(workers)])
+    pool = RunnerPool([WorkerProcess(settings, command) for _ in range(workers)])
     # One more than there are workers: the next study waits here and not in the database, where it
     # would be looked for only now and then.
     with _started(jobs_around(pool, settings, work_dir, at_once=workers + 1)) as jobs:

@@ -1,0 +1,147 @@
+"""Small studies for batches, and a reader that is quick because it has no networks.
+
+Run as a program it is the inference worker with stand-in networks (`READER`): what comes in is read
+and what goes out is written as ever, and the levels it reports follow from the pixels, so that a
+table tells one study from another.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import FileDataset
+
+from models.findings import (
+    Acuity,
+    AcuityFinding,
+    Anchor,
+    Call,
+    Coverage,
+    Edema,
+    Etiology,
+    EtiologyFinding,
+    Fracture,
+    LevelFindings,
+    LevelName,
+    Localisation,
+    Scores,
+    Shape,
+    StudyVolumes,
+    Vertebra,
+)
+from service.batch.run import Asked, OpenJobs, run_batch
+from service.batch.workers import local_jobs
+from service.jobs import worker
+from service.pipeline import Stages, reader
+from service.report.outputs import Format
+from service.settings import Settings
+from tests.builders import Grid, classic_stack, write_all
+
+READER = (sys.executable, "-m", "tests.batch_made")
+SLICES = 7
+SHAPE = (SLICES, 192, 16)
+NAMES = ("T12", "L1", "L2")
+
+
+def study(number: int) -> list[FileDataset]:
+    """A usable stack whose pixels depend on its number."""
+    rng = np.random.default_rng(number)
+    pixels = rng.integers(50, 1000, SHAPE).astype(np.uint16)
+    return classic_stack(pixels, Grid(), study=f"batch {number}", series=f"stir {number}")
+
+
+def write_studies(root: Path, count: int) -> None:
+    """Studies of which every fifth is unusable, each in a folder of its own."""
+    for number in range(count):
+        images = study(number)
+        write_all(images[:2] if number % 5 == 4 else images, root / f"{number:04d}" / "dicom")
+
+
+def localise(volumes: StudyVolumes) -> Localisation:
+    """Three bodies, one below the other."""
+    volume = volumes.reference
+    labels = np.zeros(volume.shape, np.uint8)
+    for index in range(1, 4):
+        labels[2:5, 40 * index : 40 * index + 20, 4:12] = index
+    vertebrae = tuple(
+        Vertebra(
+            index=index,
+            name=LevelName(name, 0.9),
+            alternatives=(),
+            coverage=Coverage.COMPLETE,
+            centroid_lps_mm=np.array([0.0, 0.0, 100.0 - 36 * index]),
+            axes_lps=np.eye(3),
+            size=None,
+            confidence=0.99,
+        )
+        for index, name in enumerate(NAMES, start=1)
+    )
+    return Localisation(labels, volume.affine, vertebrae, Anchor.SACRUM, np.zeros_like(labels))
+
+
+def score(volumes: StudyVolumes, localisation: Localisation) -> Scores:
+    """What a body shows is the mean of its voxels."""
+    levels = []
+    for vertebra in localisation.vertebrae:
+        inside = volumes.reference.array[localisation.labels == vertebra.index]
+        probability = float(inside.mean()) / 1000
+        call = Call.PRESENT if probability > 0.525 else Call.ABSENT
+        levels.append(
+            LevelFindings(
+                vertebra=vertebra,
+                edema=Edema(probability, call, probability / 2),
+                fracture=Fracture(probability, call, 20.0, 1, Shape.WEDGE),
+                acuity=AcuityFinding(
+                    Acuity.UNHEALED if call is Call.PRESENT else Acuity.NO_FRACTURE, probability
+                ),
+                etiology=EtiologyFinding(Etiology.BENIGN, 0.1, (Etiology.BENIGN,)),
+            )
+        )
+    return Scores(tuple(levels), np.zeros(localisation.labels.shape, np.float32))
+
+
+def stand_in_jobs() -> OpenJobs:
+    """Jobs whose workers are this program."""
+    return partial(local_jobs, command=READER)
+
+
+class Silent:
+    """Progress that nobody sees; it counts."""
+
+    def __init__(self) -> None:
+        self.files = self.total = self.done = 0
+
+    def looked(self, files: int) -> None:
+        self.files = files
+
+    def begin(self, total: int, done: int) -> None:
+        self.total, self.done = total, done
+
+    def study(self, _state: object) -> None:
+        self.done += 1
+
+
+def asked_for(root: Path, out: Path, workers: int = 1, *, deidentify: bool = False) -> Asked:
+    """A batch that writes reports only."""
+    return Asked(root, out, workers, frozenset({Format.JSON}), deidentify)
+
+
+def run(root: Path, out: Path, workers: int = 1) -> None:
+    """A batch with stand-in workers."""
+    run_batch(asked_for(root, out, workers), Settings(), Silent(), stand_in_jobs())
+
+
+def _main() -> None:
+    if sys.argv[1:]:  # a batch in a process of its own, to be killed
+        root, out, workers = sys.argv[1:]
+        run(Path(root), Path(out), int(workers))
+        return
+    worker._open = lambda settings: Stages(reader(settings), localise, score)
+    worker.main()
+
+
+if __name__ == "__main__":
+    _main()
