@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Positive = Annotated[int, Field(gt=0)]
@@ -165,6 +165,58 @@ class WebhookTarget(BaseModel):
 Target = Annotated[StowTarget | StoreTarget | WebhookTarget, Field(discriminator="kind")]
 
 
+class OidcSettings(BaseModel):
+    """The identity provider whose bearer tokens are believed (OpenID Connect).
+
+    Attributes:
+        issuer: As the tokens name it (`iss`).
+        audience: What the tokens must be meant for (`aud`).
+        jwks_url: Where the provider's public keys are.
+        scope_claim: The claim that lists scopes, as text or as a list.
+        scope_prefix: What stands before our own names there, for example `acuity.`.
+        keys_cached_s: How long the keys are believed without asking again.
+        leeway_s: How far clocks may differ.
+        ca_file: Certificates to trust; None for the usual ones.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    issuer: str
+    audience: str
+    jwks_url: HttpUrl
+    scope_claim: str = "scope"
+    scope_prefix: str = ""
+    keys_cached_s: PositiveReal = 300.0
+    leeway_s: Annotated[float, Field(ge=0, le=300)] = 30.0
+    ca_file: Path | None = None
+
+    @field_validator("jwks_url")
+    @classmethod
+    def _is_protected(cls, url: HttpUrl) -> HttpUrl:
+        if url.scheme != "https" and url.host not in {"127.0.0.1", "localhost", "[::1]"}:
+            raise ValueError("keys fetched without TLS could be anybody's")
+        return url
+
+
+class TlsSettings(BaseModel):
+    """What `acuity serve` shows of itself, and asks of its clients.
+
+    Attributes:
+        certificate: PEM file, with the intermediate certificates behind it.
+        key: PEM file of its private key.
+        key_password: Of that file, if it has one.
+        client_ca: PEM file of those who may sign clients' certificates; set, only clients with
+            such a certificate get through (mutual TLS). It stands in for no key and no token.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    certificate: Path
+    key: Path
+    key_password: SecretStr | None = None
+    client_ca: Path | None = None
+
+
 class Settings(BaseSettings):
     """How this installation runs.
 
@@ -180,7 +232,13 @@ class Settings(BaseSettings):
             folder per run.
         host: Address that `acuity serve` binds.
         port: Port that `acuity serve` binds; 0 for a free one.
-        api_keys: Keys of which a client must send one; none allows loopback clients only.
+        api_keys: Keys of which a client must send one, beside those made by `acuity keys`; they
+            may do everything. Instead of a key, `sha256:DIGEST` or `sha256:DIGEST:SCOPE,SCOPE`.
+            Without any key and without `oidc` only loopback clients are served.
+        oidc: The identity provider whose bearer tokens are believed.
+        tls: Certificate and key; None serves HTTP.
+        max_connections: Requests at the same time; more are sent away for now.
+        receive_timeout_s: Silence of a sender after which its request is ended.
         max_upload_mb: Largest request body.
         max_wait_s: Longest `?wait=` that a client may ask for.
         log_format: `json` for collectors, `text` for people.
@@ -188,6 +246,8 @@ class Settings(BaseSettings):
         job_timeout_s: Longest run of one study before its worker is ended.
         job_memory_mb: Most memory that the inference worker may take before it is ended.
         retention_days: Results are removed so long after their job ended; None keeps them.
+        keep_studies_days: How long a study's images are kept after its report, so that it can be
+            reviewed; given up earlier when the disk is at its watermark. 0 keeps none.
         pseudonym_key: Key of the hash that stands for identifiers in logs; None for a fresh one
             per run, so that pseudonyms of two runs cannot be joined.
         planning_profiles: The site's own planning profiles: a folder that goes before the shipped
@@ -217,6 +277,10 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     api_keys: tuple[SecretStr, ...] = ()
+    oidc: OidcSettings | None = None
+    tls: TlsSettings | None = None
+    max_connections: Positive = 256
+    receive_timeout_s: PositiveReal = 60.0
     max_upload_mb: Positive = 2048
     max_wait_s: Annotated[float, Field(ge=0)] = 300.0
     log_format: Literal["text", "json"] = "text"
@@ -224,6 +288,7 @@ class Settings(BaseSettings):
     job_timeout_s: PositiveReal = 900.0
     job_memory_mb: Positive = 8192
     retention_days: PositiveReal | None = None
+    keep_studies_days: Annotated[float, Field(ge=0)] = 7.0
     pseudonym_key: SecretStr | None = None
     planning_profiles: Path | None = None
     database: str | None = None

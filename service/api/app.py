@@ -9,7 +9,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 
-from service.api import dicomweb, pages, plan, problems, retrievals, studies, system
+from service.api import dicomweb, pages, plan, problems, retrievals, review, studies, system
 from service.api import jobs as job_routes
 from service.api.access import BrowserGuard, Gate
 from service.api.headers import SecurityHeaders
@@ -61,6 +61,7 @@ def create_app(settings: Settings, jobs: Jobs, gateway: Gateway | None = None) -
     for router in (
         studies.router,
         plan.router,
+        review.router,
         job_routes.router,
         system.public,
         system.router,

@@ -75,15 +75,13 @@ async def submit_study(
     jobs: Jobs = request.app.state.jobs
     settings = request.app.state.settings
     if wait is not None and wait > settings.max_wait_s:
-        raise ProblemError(
-            422, "validation_failed", f"`wait` may be at most {settings.max_wait_s:g} seconds."
-        )
+        raise too_long(settings.max_wait_s)
     choose(request.headers.get("accept"), REPORT_TYPES)
     job = await _take_over(request, jobs, settings.max_upload_mb << 20)
     if wait is not None:
-        job = await _await_final(jobs, job, wait)
+        job = await await_final(jobs, job, wait)
         if job.state.final:
-            return _answer(jobs, job, request)
+            return final_answer(jobs, job, request)
     return JSONResponse(
         accepted(job).model_dump(mode="json"),
         status_code=202,
@@ -134,13 +132,15 @@ async def get_level(request: Request, study_uid: StudyUid, level: str) -> Respon
 def report_response(jobs: Jobs, job: Job, request: Request) -> Response:
     """The report of a job that has one, in the form that the client asks for."""
     folder: Path = jobs.results(job.job_id)
+    # Which report of the study this is: a review has to name it.
+    headers = {"Vary": "Accept", "Content-Location": links_of(job)["report"]}
     if choose(request.headers.get("accept"), REPORT_TYPES) == HTML_TYPE:
         return FileResponse(
             folder / "report.html",
             media_type="text/html; charset=utf-8",
-            headers={"Content-Security-Policy": REPORT_POLICY, "Vary": "Accept"},
+            headers={"Content-Security-Policy": REPORT_POLICY, **headers},
         )
-    return FileResponse(folder / "report.json", media_type=JSON_TYPE, headers={"Vary": "Accept"})
+    return FileResponse(folder / "report.json", media_type=JSON_TYPE, headers=headers)
 
 
 def failure_of(job: Job) -> ProblemError:
@@ -154,6 +154,11 @@ def failure_of(job: Job) -> ProblemError:
         f"{reason.message if reason else 'the study could not be read'}.",
         members={"links": links_of(job)},
     )
+
+
+def too_long(max_wait_s: float) -> ProblemError:
+    """A client wants to wait longer than it may."""
+    return ProblemError(422, "validation_failed", f"`wait` may be at most {max_wait_s:g} seconds.")
 
 
 async def _take_over(request: Request, jobs: Jobs, max_bytes: int) -> Job:
@@ -171,7 +176,8 @@ async def _take_over(request: Request, jobs: Jobs, max_bytes: int) -> Job:
     return job
 
 
-async def _await_final(jobs: Jobs, job: Job, seconds: float) -> Job:
+async def await_final(jobs: Jobs, job: Job, seconds: float) -> Job:
+    """Wait until a job is over, at most so many seconds; the job as it is then."""
     deadline = time.monotonic() + seconds
     while not job.state.final and time.monotonic() < deadline:
         await anyio.sleep(POLL_S)
@@ -179,7 +185,12 @@ async def _await_final(jobs: Jobs, job: Job, seconds: float) -> Job:
     return job
 
 
-def _answer(jobs: Jobs, job: Job, request: Request) -> Response:
+def final_answer(jobs: Jobs, job: Job, request: Request) -> Response:
+    """The report of a job that is over.
+
+    Raises:
+        ProblemError: It has none.
+    """
     if job.state is JobState.SUCCEEDED:
         return report_response(jobs, job, request)
     if job.state is JobState.FAILED:

@@ -27,9 +27,20 @@ from service.jobs.job import Depth, Job, JobState, QueueFullError, Readiness, Ta
 from service.jobs.performing import Performer
 from service.jobs.process import Runner
 from service.jobs.records import Entry, JobRecords
+from service.jobs.reviews import (
+    ImagesGoneError,
+    ReportSupersededError,
+    check_review,
+    forget_reviews,
+    keep_review,
+    review_id_of,
+    review_records,
+    reviewed_study,
+)
 from service.jobs.upkeep import Upkeep
 from service.jobs.workqueue import Attempt, WorkQueue
 from service.logs import Pseudonyms
+from service.report.review import Review, ReviewRecord
 
 log = structlog.get_logger()
 
@@ -168,6 +179,52 @@ class DurableJobs:
         content = read_content(folder, self._policy.max_bytes, self._policy.limits)
         return self._take(content, None, batch)[0]
 
+    def submit_review(self, reviewed: Job, review: Review) -> Job:
+        """Queue what a reader says of a job's report; the same word again is the same job.
+
+        Raises:
+            ReportSupersededError: Another report of the study stands.
+            ReviewError: The review contradicts itself or the report.
+            FindingsError: The report was written by another version.
+            ImagesGoneError: The images are not kept any more.
+            QueueFullError: Too many studies wait.
+        """
+        review_id = review_id_of(reviewed.job_id, review)
+        known = self._records.get(review_id)
+        if known is not None and known.state is not JobState.FAILED:
+            return known
+        if reviewed.state is not JobState.SUCCEEDED or reviewed.superseded_by is not None:
+            raise ReportSupersededError("another report of the study stands")
+        results = self._folders.results(reviewed.job_id)
+        check_review(results, review)
+        self._check_queue()
+        record = ReviewRecord.of(
+            review,
+            review_id=review_id,
+            job_id=reviewed.job_id,
+            study_instance_uid=reviewed.study_instance_uid,
+        )
+        study = self._images_of(reviewed.job_id)
+        folder = keep_review(self._folders.work_dir, record, study, results)
+        job = Job(
+            job_id=review_id,
+            state=JobState.QUEUED,
+            received_at=datetime.now(UTC),
+            files=reviewed.files,
+        )
+        source = self._folders.noted(folder)
+        return self._enqueue(job, Entry(source, None, reviewed.study_instance_uid))[0]
+
+    def reviews(self) -> tuple[ReviewRecord, ...]:
+        """What readers said, oldest first."""
+        return review_records(self._folders.work_dir)
+
+    def _images_of(self, job_id: str) -> Path:
+        study = self._folders.kept_study(job_id) or reviewed_study(self._folders.work_dir, job_id)
+        if study is None:
+            raise ImagesGoneError("the images of the study are not kept any more")
+        return study
+
     def get(self, job_id: str) -> Job | None:
         """The job, or None."""
         return self._records.get(job_id)
@@ -193,6 +250,7 @@ class DurableJobs:
         job_ids = self._records.of_study(study_instance_uid)
         for job_id in job_ids:
             self._upkeep.remove(job_id)
+        forget_reviews(self._folders.work_dir, study_instance_uid)
         return len(job_ids)
 
     def tallies(self) -> tuple[Tally, ...]:
@@ -229,10 +287,7 @@ class DurableJobs:
             log.info("study_known", job=job_id, state=known.state.value)
             return known, False
         # A batch waits in full: who made it knows how large it is.
-        if self._closing.is_set() or (
-            batch is None and self._records.waiting() >= self._policy.max_queued
-        ):
-            raise QueueFullError("too many studies wait; send this one again later")
+        self._check_queue(bounded=batch is None)
         if upload is not None:
             self._folders.flush(upload)
         job = Job(
@@ -247,13 +302,22 @@ class DurableJobs:
             upload=None if upload is None else self._folders.noted(upload),
             study_instance_uid=content.study_instance_uid,
         )
+        return self._enqueue(job, entry)
+
+    def _check_queue(self, *, bounded: bool = True) -> None:
+        full = bounded and self._records.waiting() >= self._policy.max_queued
+        if full or self._closing.is_set():
+            raise QueueFullError("too many studies wait; send this one again later")
+
+    def _enqueue(self, job: Job, entry: Entry) -> tuple[Job, bool]:
+        """Write a job down and queue it; whether it is new."""
         attempt: int | None = 1
         if not self._records.add(job, entry):
             attempt = self._records.renew(job, entry)
         if attempt is None:  # another request was first with the same content
-            return self._records.get(job_id) or job, False
-        self._queue.put(job_id, attempt)
-        log.info("study_queued", job=job_id, files=content.files)
+            return self._records.get(job.job_id) or job, False
+        self._queue.put(job.job_id, attempt)
+        log.info("study_queued", job=job.job_id, files=job.files)
         return job, True
 
     def _keep_order(self) -> None:

@@ -2,6 +2,7 @@
 
     <work dir>/uploads/<random>/     a request body, until its job is final
     <work dir>/studies/<job id>/     report.json, report.html, key-*.png, *.nii.gz, *.dcm
+    <work dir>/kept/<job id>/        its images, for a while, so that the report can be reviewed
     <work dir>/current/<digest>.json which report of a study is the current one
     <work dir>/batches/<batch>.json  what is written of a batch's studies
 
@@ -16,6 +17,7 @@ import os
 import re
 import shutil
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -31,6 +33,8 @@ from service.report.outputs import write_atomically
 JOB_ID: Final = re.compile(r"[0-9a-f]{32}")
 """Shape of a job id; anything else never reaches a path."""
 
+KEEP_DAYS: Final = 7.0
+
 REPORT: Final = "report.json"
 
 
@@ -40,6 +44,19 @@ class DiskFullError(AcuityError):
     code = "disk_full"
 
 
+Rank = tuple[int, bool, float]
+"""Of `rank_of`."""
+
+
+def rank_of(files_used: int, received_at: float, *, verified: bool = False) -> Rank:
+    """Of two reports of a study the greater stands.
+
+    It used more files; else a reader has verified it; else it is the later one. So another reading
+    of the same images never takes the place of a reader's word.
+    """
+    return files_used, verified, received_at
+
+
 class CurrentReport(BaseModel):
     """The report that stands for a study.
 
@@ -47,6 +64,7 @@ class CurrentReport(BaseModel):
         job_id: Whose report it is.
         content_key: What its DICOM objects are named by.
         supersedes: `content_key` of the report that it took the place of.
+        supersedes_verified: That report had been verified by a reader.
         rank: Of `rank_of`.
     """
 
@@ -55,17 +73,18 @@ class CurrentReport(BaseModel):
     job_id: str
     content_key: str
     supersedes: str = ""
-    rank: tuple[int, float] = (0, 0.0)
+    supersedes_verified: bool = False
+    rank: Rank = (0, False, 0.0)
 
-    def superseded_by(self, job_id: str, rank: tuple[int, float]) -> str:
-        """`content_key` of the report that a job's one takes the place of, "" for none.
+    def superseded_by(self, job_id: str, rank: Rank) -> tuple[str, bool]:
+        """`content_key` of the report that a job's one takes the place of, "" for none; verified?
 
         A run that is done over after its report was put in its place finds itself standing, and is
         told what the first run was told. A report that ranks lower takes nobody's place.
         """
         if self.job_id == job_id:
-            return self.supersedes
-        return self.content_key if rank >= self.rank else ""
+            return self.supersedes, self.supersedes_verified
+        return (self.content_key, self.rank[1]) if rank >= self.rank else ("", False)
 
 
 class JobFolders:
@@ -74,18 +93,23 @@ class JobFolders:
     Args:
         work_dir: Shared by every process that works on the same jobs.
         min_free_bytes: Below so much free disk nothing more is taken.
+        keep_days: How long a study's images are kept after its report; 0 for not at all.
     """
 
-    def __init__(self, work_dir: Path, min_free_bytes: int = 0) -> None:
+    def __init__(
+        self, work_dir: Path, min_free_bytes: int = 0, keep_days: float = KEEP_DAYS
+    ) -> None:
         self.work_dir = work_dir
         self.current = work_dir / "current"
         self._studies = work_dir / "studies"
         self._uploads = work_dir / "uploads"
+        self._kept = work_dir / "kept"
         self._min_free_bytes = min_free_bytes
+        self._keep_s = keep_days * 86_400.0
 
     def open(self) -> None:
         """Make the folders."""
-        for folder in (self._studies, self._uploads, self.current):
+        for folder in (self._studies, self._uploads, self._kept, self.current):
             folder.mkdir(parents=True, exist_ok=True)
 
     def located(self, path: str) -> Path:
@@ -126,6 +150,27 @@ class JobFolders:
                 continue
             if stale:
                 shutil.rmtree(path, ignore_errors=True)
+        self._tidy_kept(now)
+
+    def _tidy_kept(self, now: float) -> None:
+        """Give up images that are old, and at the watermark the oldest before anything new."""
+        for path in sorted(self._kept.iterdir(), key=lambda path: path.stat().st_mtime):
+            if now - path.stat().st_mtime < self._keep_s and self.has_room():
+                return
+            shutil.rmtree(path, ignore_errors=True)
+
+    def keep_study(self, job_id: str, upload: Path) -> None:
+        """Keep the images of a report; of a run done over they are kept already."""
+        if self._keep_s and upload.is_dir():
+            with suppress(OSError):  # as good as not kept
+                os.utime(upload)
+                upload.rename(self._kept / job_id)
+        shutil.rmtree(upload, ignore_errors=True)
+
+    def kept_study(self, job_id: str) -> Path | None:
+        """Folder of the images behind a report, or None when they are not kept."""
+        folder = self._kept / job_id
+        return folder if folder.is_dir() else None
 
     def writable(self) -> bool:
         """Whether the work folder takes a file now."""
@@ -185,6 +230,7 @@ class JobFolders:
     def remove(self, job_id: str, study_instance_uid: str) -> None:
         """Remove a job's results, and the note that its report stands."""
         shutil.rmtree(self.results(job_id), ignore_errors=True)
+        shutil.rmtree(self._kept / job_id, ignore_errors=True)
         standing = current_report(self.current, study_instance_uid)
         if standing is not None and standing.job_id == job_id:
             (self.current / current_name(study_instance_uid)).unlink(missing_ok=True)

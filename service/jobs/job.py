@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from models.errors import AcuityError
+
+if TYPE_CHECKING:
+    from service.report.review import Review, ReviewRecord
 
 
 class JobState(StrEnum):
@@ -77,6 +80,8 @@ class Outcome(BaseModel):
         summary: Of the report, when there is one.
         stages_ms: Milliseconds spent per stage.
         supersedes: `content_key` of the report that this one says it takes the place of.
+        supersedes_verified: That report had been verified by a reader.
+        verified: A reader has verified this one.
         calls: What is said of the levels, as in `edema/present`, once per level.
     """
 
@@ -88,6 +93,8 @@ class Outcome(BaseModel):
     files_used: int = 0
     content_key: str = ""
     supersedes: str = ""
+    supersedes_verified: bool = False
+    verified: bool = False
     calls: tuple[str, ...] = ()
     summary: CallSummary | None = None
     stages_ms: dict[str, float] = {}
@@ -208,6 +215,20 @@ class Jobs(Protocol):
 
     def submit_folder(self, folder: Path, batch: str) -> Job:
         """Queue a study that stays where it is, as part of a batch."""
+
+    def submit_review(self, reviewed: Job, review: Review) -> Job:
+        """Queue what a reader says of a job's report; the same word again is the same job.
+
+        Raises:
+            ReportSupersededError: Another report of the study stands.
+            ReviewError: The review contradicts itself or the report.
+            FindingsError: The report was written by another version.
+            ImagesGoneError: The images are not kept any more.
+            QueueFullError: Too many studies wait.
+        """
+
+    def reviews(self) -> tuple[ReviewRecord, ...]:
+        """What readers said, oldest first."""
 
     def get(self, job_id: str) -> Job | None:
         """The job, or None when there is none."""

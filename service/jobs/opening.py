@@ -65,7 +65,7 @@ def jobs_around(
     return DurableJobs(
         records=JobRecords(engine),
         queue=DbosQueue(engine, queue_url, worker_id(work_dir), at_once),
-        folders=JobFolders(work_dir, settings.min_free_mb << 20),
+        folders=JobFolders(work_dir, settings.min_free_mb << 20, settings.keep_studies_days),
         runner=runner,
         policy=JobPolicy(
             engine=engine_of(settings),

@@ -15,7 +15,7 @@ from typing import Any, Final
 import structlog
 from sqlalchemy import Row
 
-from service.jobs.folders import CurrentReport, JobFolders, current_report
+from service.jobs.folders import CurrentReport, JobFolders, Rank, current_report, rank_of
 from service.jobs.job import JobState, Outcome
 from service.jobs.process import WORKER_DIED, WORKER_KILLED, Runner
 from service.jobs.records import JobRecords
@@ -138,7 +138,7 @@ class Performer:
             False when the report says that it takes the place of another one than it would now.
         """
         uid, job_id = outcome.study_instance_uid, str(row.job_id)
-        rank = rank_of(outcome.files_used, row.received_at)
+        rank = rank_of(outcome.files_used, row.received_at, verified=outcome.verified)
         stands_apart = row.batch is not None or outcome.state is not JobState.SUCCEEDED
         with self._records.closing(job_id, uid) as closing:
             if closing is None:
@@ -157,6 +157,7 @@ class Performer:
                         job_id=job_id,
                         content_key=outcome.content_key,
                         supersedes=outcome.supersedes,
+                        supersedes_verified=outcome.supersedes_verified,
                         rank=rank,
                     )
                     self._folders.set_current(uid, standing)
@@ -168,13 +169,17 @@ class Performer:
         self._ended(row, outcome)
         return True
 
-    def _supersedes(self, uid: str, job_id: str, rank: tuple[int, float]) -> str:
+    def _supersedes(self, uid: str, job_id: str, rank: Rank) -> str:
         standing = current_report(self._folders.current, uid)
-        return "" if standing is None else standing.superseded_by(job_id, rank)
+        return "" if standing is None else standing.superseded_by(job_id, rank)[0]
 
     def _ended(self, row: Row[Any], outcome: Outcome) -> None:
         if row.upload is not None:
-            shutil.rmtree(self._folders.located(row.upload), ignore_errors=True)
+            upload = self._folders.located(row.upload)
+            if outcome.state is JobState.SUCCEEDED:
+                self._folders.keep_study(row.job_id, upload)
+            else:
+                shutil.rmtree(upload, ignore_errors=True)
         log.info(
             "study_finished",
             job=row.job_id,
@@ -185,10 +190,6 @@ class Performer:
         )
 
 
-def rank_of(files_used: int, received_at: float) -> tuple[int, float]:
-    """Of two reports of a study the one that used more files stands, else the later one."""
-    return files_used, received_at
-
-
-def _rank(row: Row[Any]) -> tuple[int, float]:
-    return rank_of(int(row.files_used), float(row.received_at))
+def _rank(row: Row[Any]) -> Rank:
+    verified = bool(row.outcome) and Outcome.model_validate_json(row.outcome).verified
+    return rank_of(int(row.files_used), float(row.received_at), verified=verified)

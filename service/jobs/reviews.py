@@ -26,7 +26,8 @@ from pydantic import ValidationError
 
 from models.errors import AcuityError
 from service.ingest.safety import is_zip
-from service.report.findings_file import FINDINGS
+from service.report.corrections import corrected
+from service.report.findings_file import FINDINGS, read_npz
 from service.report.outputs import write_atomically
 from service.report.review import Review, ReviewRecord
 
@@ -113,6 +114,10 @@ def _existing(path: Path) -> Path | None:
     return path if path.is_file() else None
 
 
+def _existing_folder(path: Path) -> Path | None:
+    return path if path.is_dir() else None
+
+
 def review_id_of(job_id: str, review: Review) -> str:
     """Id of the job that writes a review's report: 32 hex digits over all that it rests on."""
     said = review.model_dump_json(exclude={"report"})
@@ -127,6 +132,32 @@ def is_review(source: Path, current: Path | None) -> bool:
         current: Where the reports that stand are noted, beside the folder of reviews.
     """
     return current is not None and source.parent == current.with_name(REVIEWS)
+
+
+def check_review(results: Path, review: Review) -> None:
+    """See that a review can be applied, before it is taken.
+
+    Args:
+        results: Of the job whose report was read.
+        review: Of that report.
+
+    Raises:
+        ReviewError: It contradicts itself or the report.
+        FindingsError: The report was written by another version.
+    """
+    corrected(read_npz(results / FINDINGS)[1].levels, review)
+
+
+def reviewed_study(work_dir: Path, review_id: str) -> Path | None:
+    """Folder of the images that a review keeps, or None."""
+    return _existing_folder(work_dir / REVIEWS / review_id / STUDY)
+
+
+def forget_reviews(work_dir: Path, study_instance_uid: str) -> None:
+    """Remove what is kept of the reviews of a study."""
+    for folder, record in _records(work_dir):
+        if record.study_instance_uid == study_instance_uid:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def keep_review(work_dir: Path, record: ReviewRecord, study: Path, results: Path) -> Path:

@@ -10,13 +10,16 @@ from typing import Final
 
 from models.findings import Acuity, Call, Etiology
 from service.deidentify.export import Deidentification
-from service.jobs.folders import current_report
+from service.jobs.folders import current_report, rank_of
 from service.jobs.job import CallSummary, JobReason, JobState, Outcome
 from service.pipeline import Clock, Stages, report_on
 from service.report.dicom.identity import content_key
 from service.report.document import LevelReport, StudyReport
+from service.report.findings_file import FINDINGS, to_npz
 from service.report.headline import level_title
-from service.report.outputs import Format, write_outputs
+from service.report.outputs import Format, write_atomically, write_outputs
+from service.report.result import StudyResult
+from service.report.review import Reader
 from service.report.written import Written
 
 FORMATS: Final = tuple(Format)
@@ -52,15 +55,24 @@ class Filing:
     current: Path | None = None
     job_id: str = ""
 
-    def written(self, study_instance_uid: str, files_used: int) -> Written:
+    def written(
+        self, study_instance_uid: str, files_used: int, reader: Reader | None = None
+    ) -> Written:
         """The standing of a new report of a study, which rests on so many files."""
-        superseded = ""
+        superseded, verified = "", False
         if self.current is not None:
             standing = current_report(self.current, study_instance_uid)
             if standing is not None:
-                rank = (files_used, self.created.timestamp())
-                superseded = standing.superseded_by(self.job_id, rank)
-        return Written(self.created, supersedes=superseded)
+                created = self.created.timestamp()
+                rank = rank_of(files_used, created, verified=reader is not None)
+                superseded, verified = standing.superseded_by(self.job_id, rank)
+        return Written(
+            self.created,
+            verified_by=reader.name if reader else "",
+            verifying_organization=reader.organization if reader else "",
+            supersedes=superseded,
+            supersedes_verified=verified,
+        )
 
 
 def work_on(
@@ -95,8 +107,16 @@ def work_on(
         else filing.written(report.study.study_instance_uid, report.files.used)
     )
     write_outputs(result, results, writing.formats, written)
+    if filing is not None and filing.current is not None:
+        keep_findings(result, results)
     key = content_key(report, result.ingested.headers) if result.usable else ""
     return outcome_of(report, key, written)
+
+
+def keep_findings(result: StudyResult, results: Path) -> None:
+    """Keep what a report was written from, so that it can be written again with a reader's word."""
+    if result.localisation is not None and result.scores is not None:
+        write_atomically(results / FINDINGS, to_npz(result.localisation, result.scores))
 
 
 def outcome_of(report: StudyReport, key: str = "", written: Written | None = None) -> Outcome:
@@ -109,6 +129,8 @@ def outcome_of(report: StudyReport, key: str = "", written: Written | None = Non
         files_used=report.files.used,
         content_key=key,
         supersedes=written.supersedes if written else "",
+        supersedes_verified=written is not None and written.supersedes_verified,
+        verified=written is not None and bool(written.verified_by),
         calls=tuple(_calls(report.levels)),
         summary=summarise(report),
         stages_ms=dict(report.provenance.timings_ms),

@@ -124,10 +124,14 @@ def _open(settings: Settings) -> Stages:
 def _run(
     request: Request, settings: Settings, stages: Stages, on_stage: Callable[[str], None]
 ) -> Outcome:
+    from service.jobs.reviewing import review_on  # noqa: PLC0415
+    from service.jobs.reviews import is_review  # noqa: PLC0415
     from service.jobs.work import Filing, work_on  # noqa: PLC0415
 
     filing = Filing(datetime.fromtimestamp(request.created, UTC), request.current, request.job_id)
     try:
+        if is_review(request.source, request.current):
+            return review_on(request.source, request.results, stages, on_stage, filing)
         writing = _writing(request.options, settings)
         return work_on(request.source, request.results, stages, on_stage, filing, writing)
     except Exception as error:  # noqa: BLE001  the worker's border: one study never ends it

@@ -66,10 +66,10 @@ class Review(_Given):
     """What a reader says of a report.
 
     Attributes:
-        report: Id of the job whose report was read; None for the one that stands.
+        report: Id of the job whose report was read.
     """
 
-    report: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = None
+    report: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
     decision: Decision = Decision.VERIFY
     reader: Reader
     levels: Annotated[tuple[LevelCorrection, ...], Field(max_length=40)] = ()

@@ -49,6 +49,11 @@ def run(name: str, *arguments: str | Path | int, check: bool = True) -> str:
     return said
 
 
+def send(folder: Path, port: int, called: str, *options: str) -> None:
+    """Send a folder by storescu, as scanners do."""
+    run("storescu", "-aet", "MR1", "-aec", called, *options, "+sd", "+r", "127.0.0.1", port, folder)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -86,6 +91,13 @@ class Orthanc:
         answer.raise_for_status()
         return answer.json()
 
+    def content(self) -> list[bytes]:
+        """Every instance's file."""
+        return [
+            requests.get(f"{self.http}/instances/{each}/file", timeout=20).content
+            for each in self.get("/instances")
+        ]
+
     def store(self, content: bytes) -> str:
         answer = requests.post(f"{self.http}/instances", data=content, timeout=20)
         answer.raise_for_status()
@@ -102,6 +114,7 @@ def orthanc(
     folder: Path,
     plugins: tuple[str, ...] = ("DicomWeb", "Gdcm"),
     port: int | None = None,
+    environment: Mapping[str, str] | None = None,
     **settings: object,
 ) -> Iterator[Orthanc]:
     """Run Orthanc with its storage in a folder, until the block ends."""
@@ -128,7 +141,10 @@ def orthanc(
     path.write_text(json.dumps(configuration))
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(
-            [program, path], stdout=log, stderr=subprocess.STDOUT, env=ENVIRONMENT
+            [program, path],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=ENVIRONMENT | (environment or {}),
         )
         try:
             running = Orthanc(f"http://127.0.0.1:{http}", dicom, folder)

@@ -336,6 +336,7 @@ def reviewed(result: StudyResult, folder: Path, **said: object) -> StudyResult:
     record = ReviewRecord.model_validate(
         {
             "reader": {"name": "Reader^Anna", "organization": "Site"},
+            "report": "b" * 32,
             "review_id": "a" * 32,
             "job_id": "b" * 32,
             "study_instance_uid": result.report.study.study_instance_uid,
@@ -378,7 +379,7 @@ def test_a_verified_report_supersedes_and_names_its_reader(
     assert new.VerifyingObserverSequence[0].VerifyingOrganization == "Site"
     reference = new.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0]
     assert reference.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == old.SOPInstanceUID
-    shown = tool("dsrdump", out / "sr.dcm").stdout
+    shown = tool("dsrdump", "+Pl", out / "sr.dcm").stdout
     assert "Corrected by the reader: L2, edema.call is absent, was present." in shown
     assert "The reader's comment: Counted from C2." in shown
     assert '"Healed: fracture without marrow edema"' in shown
@@ -406,7 +407,7 @@ def test_a_rejected_report_withdraws_its_findings(
     after = reviewed(result, tmp_path, decision="reject")
     write_outputs(after, out, OBJECTS, by_the_reader(result))
     assert [path.name for path in objects(out)] == ["sr.dcm"]
-    shown = tool("dsrdump", out / "sr.dcm").stdout
+    shown = tool("dsrdump", "+Pl", out / "sr.dcm").stdout
     assert "Machine reading rejected by the reader" in shown
     assert "Compression fracture" not in shown
     assert tool("dciodvfy", "-new", out / "sr.dcm").returncode == 0

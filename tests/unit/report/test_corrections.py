@@ -33,7 +33,9 @@ def levels(*names: str | None) -> tuple[LevelFindings, ...]:
 
 
 def review(*corrections: dict[str, object], **values: object) -> Review:
-    return Review.model_validate({"reader": READER, "levels": corrections, **values})
+    return Review.model_validate(
+        {"reader": READER, "levels": corrections, "report": "b" * 32, **values}
+    )
 
 
 def names(found: tuple[LevelFindings, ...]) -> list[str | None]:
@@ -181,7 +183,7 @@ def test_differences_name_what_changed() -> None:
 )
 def test_malformed_reviews(document: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        Review.model_validate(document)
+        Review.model_validate({"report": "b" * 32, **document})
 
 
 def test_label_values_are_checked() -> None:

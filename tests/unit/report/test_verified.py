@@ -27,6 +27,7 @@ def record(**values: object) -> ReviewRecord:
     return ReviewRecord.model_validate(
         {
             "reader": {"name": "Reader^Anna", "organization": "Site"},
+            "report": "b" * 32,
             "review_id": "a" * 32,
             "job_id": "b" * 32,
             "study_instance_uid": "1.2.3",

@@ -1,0 +1,53 @@
+"""One review into a verified report. Runs inside the inference worker, like a study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from service.jobs.job import Outcome
+from service.jobs.reviews import MACHINE, REVIEW, STUDY, complete_review, study_source
+from service.jobs.work import FORMATS, Filing, keep_findings, outcome_of
+from service.pipeline import Clock, Stages
+from service.report.dicom.identity import content_key
+from service.report.findings_file import FINDINGS, read_npz
+from service.report.json_writer import from_json
+from service.report.outputs import write_outputs
+from service.report.review import ReviewRecord
+from service.report.verified import verified
+
+
+def review_on(
+    folder: Path,
+    results: Path,
+    stages: Stages,
+    on_stage: Callable[[str], None],
+    filing: Filing,
+) -> Outcome:
+    """Write a report again with its reader's word.
+
+    Args:
+        folder: Of `service.jobs.reviews.keep_review`.
+        results: Empty folder that receives the outputs.
+        stages: Of which only the reading of images is used.
+        on_stage: Told each stage as it begins.
+        filing: When the review came, and where the reports that stand are noted.
+
+    Raises:
+        ReviewError: The review contradicts itself or the report.
+        FindingsError: The images are not read as they were for the report.
+    """
+    record = ReviewRecord.model_validate_json((folder / REVIEW).read_bytes())
+    read = from_json((folder / MACHINE).read_bytes())
+    clock = Clock(on_stage)
+    with clock.stage("ingest"):
+        ingested = stages.read(study_source(folder / STUDY))
+    with clock.stage("review"):
+        result = verified(ingested, read_npz(folder / FINDINGS), read, record)
+    report = result.report
+    written = filing.written(record.study_instance_uid, report.files.used, record.reader)
+    write_outputs(result, results, FORMATS, written)
+    keep_findings(result, results)
+    complete_review(folder, results)
+    key = content_key(report, result.ingested.headers)
+    return outcome_of(report, key, written).model_copy(update={"stages_ms": clock.timings_ms})
