@@ -126,7 +126,7 @@ def _flatten(name: str, value: object, values: Row) -> None:
     if isinstance(value, BaseModel):
         for part in type(value).model_fields:
             _flatten(f"{name}_{part}", getattr(value, part), values)
-    elif _is_point(name, value):
+    elif isinstance(value, tuple) and name.endswith("_lps_mm") and _is_triple(value):
         for axis, part in zip(AXES, value, strict=True):
             values[f"{name}_{axis}"] = part
     elif isinstance(value, StrEnum):
@@ -135,14 +135,10 @@ def _flatten(name: str, value: object, values: Row) -> None:
         values[name] = _joined(value) if _are_codes(value) else _json(value)
     elif isinstance(value, Mapping):
         values[name] = _json(value)
-    elif value is None or isinstance(value, (str, int, float)):
+    elif isinstance(value, (str, int, float)):
         values[name] = value
-    else:
+    elif value is not None:  # what is null has no value in its columns, however many they are
         raise TypeError(f"{name} has no column for a {type(value).__name__}")
-
-
-def _is_point(name: str, value: object) -> bool:
-    return isinstance(value, tuple) and name.endswith("_lps_mm") and _is_triple(value)
 
 
 def _is_triple(value: tuple[object, ...]) -> bool:

@@ -37,7 +37,7 @@ _DATES: Final = frozenset({"DA", "DT", "TM"})
 _REPEATING: Final = (0x5000, 0x6000)
 """Curves and overlays: the table lists their groups as a whole."""
 
-_Tag = tuple[int, ...]
+_Tag = tuple[int, int]
 _Action = Callable[[Dataset, _Tag], None]
 
 
@@ -110,7 +110,7 @@ def _rules() -> dict[_Tag, _Action]:
 
     table = dicom_anonymization_database_selector(EDITION)
     return {
-        tag: _action(category, tag)
+        (tag[0], tag[1]): _action(category, (tag[0], tag[1]))
         for category in table
         if category != "ALL_TAGS"
         for tag in table[category]
