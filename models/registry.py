@@ -35,6 +35,7 @@ from models.manifest import (
     read_manifest,
     version_key,
 )
+from models.serving import Turn, turns
 
 PACKAGED: Final = Path(__file__).with_name("bundles")
 """The store that ships with the product."""
@@ -110,25 +111,38 @@ def resolve(name: str, version: str | None = None, bundle_dir: Path | None = Non
     """Find the bundle that a name means.
 
     The first store that holds the name decides, so a new release of the product never takes the
-    place of weights that a site has put into its own store.
+    place of weights that a site has put into its own store. Where a version was promoted there
+    (`models.serving`), that one serves, and not the newest.
 
     Args:
         name: Bundle name, or "name@version".
-        version: That version; None for the highest by semantic order.
+        version: That version; None for the one promoted, else the highest by semantic order.
         bundle_dir: The site's store, looked into before the packaged one.
 
     Raises:
         BundleMissingError: No store holds it.
-        BundleError: It is there, and its manifest is damaged.
+        BundleError: It is there, and its manifest is damaged, or it is not what was promoted.
     """
     wanted, _, pinned = name.partition("@")
     chosen = version or pinned or None
+    if chosen is None and bundle_dir is not None and is_bundle_name(wanted):
+        promoted = turns(bundle_dir, wanted)
+        if promoted:
+            return _promoted(wanted, promoted[-1], bundle_dir)
     for store in _stores(bundle_dir):
         for folder in _folders(store, (wanted,)):
             if chosen in (None, folder.name):
                 return read_bundle(folder)
     label = f"{wanted} {chosen}" if chosen else wanted
     raise BundleMissingError(f"model bundle {label} is in none of the bundle folders")
+
+
+def _promoted(name: str, turn: Turn, bundle_dir: Path) -> Bundle:
+    """The bundle whose turn it is, from whichever store has it."""
+    bundle = resolve(name, turn.version, bundle_dir)
+    if bundle.sha256 != turn.sha256:
+        raise BundleError(f"model bundle {name} {turn.version} is not the one that was promoted")
+    return bundle
 
 
 def read_bundle(folder: Path) -> Bundle:

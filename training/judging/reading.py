@@ -187,7 +187,7 @@ def _judged_study(
 ) -> Iterator[dict[str, Any]]:
     scores, heads = model.score(volumes, localisation)
     calibration = read_calibration(model.scorer.metadata)
-    fluid_only = not {"t1", "dixon_fat"} & {role.value for role in volumes.by_role}
+    fluid_only = not {"t1", "dixon_fat"} & set(volumes.by_role)
     for row, labels in labelled:
         place = matching(row, localisation.vertebrae)
         common = {
@@ -272,7 +272,7 @@ def _level_facts(row: LabelRow, labels: Labels) -> dict[str, str]:
 
 def acquisition_facts(path: Path, volumes: StudyVolumes) -> dict[str, str]:
     """Strata of a study from the headers of its reference series."""
-    facts = {"sequences": "+".join(sorted(role.value for role in volumes.by_role))}
+    facts = {"sequences": "+".join(sorted(volumes.by_role))}
     with tempfile.TemporaryDirectory(prefix="acuity-judging-") as workspace:
         records = take_inventory(path, Limits(), Path(workspace)).records
     wanted = volumes.reference.series_instance_uid

@@ -59,9 +59,12 @@ def auprc(scores: Scores, positive: Truth) -> float | None:
     """Average precision: the step-wise area under precision over recall; None without positives."""
     if not positive.any():
         return None
-    from sklearn.metrics import average_precision_score  # noqa: PLC0415
-
-    return float(average_precision_score(positive, scores))
+    # By hand: scikit-learn's checks cost ten times the sum, and bootstraps ask a thousand times.
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(np.asarray(scores)[order])), len(order) - 1)
+    hits = np.cumsum(positive[order])[ends]
+    gained = np.diff(hits, prepend=0)
+    return float((gained * hits / (ends + 1)).sum() / hits[-1])
 
 
 def delong_covariance(scores: NDArray[np.floating], positive: Truth) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ SIGN_WEIGHT: Final = 0.2
 SHAPE_WEIGHT: Final = 0.4
 HEIGHT_WEIGHT: Final = 4.0
 MAP_WEIGHT: Final = 1.0
+EXTENT_WEIGHT: Final = 2.0
 LARGEST_POSITIVE_WEIGHT: Final = 4.0
 
 
@@ -26,6 +27,7 @@ class Losses:
 
     total: Tensor
     edema_map: Tensor
+    extent: Tensor
     heads: Tensor
     shape: Tensor
     height: Tensor
@@ -57,18 +59,37 @@ def batch_losses(
     """
     edema_map, heads = outputs
     map_loss = _map_loss(edema_map, *edema)
+    extent_loss = _extent_loss(edema_map, *edema)
     head_loss = _head_loss(heads, targets, weights)
     first_shape = HEADS.index(f"shape_{SHAPES[0]}")
     shape_columns = slice(first_shape, first_shape + len(SHAPES))
-    shape_loss = functional.cross_entropy(
-        heads[:, shape_columns], targets[:, shape_columns].argmax(dim=1)
-    )
+    shape_loss = _shape_loss(heads[:, shape_columns], targets[:, shape_columns])
     height = HEADS.index("height_loss")
-    height_loss = functional.smooth_l1_loss(heads[:, height], targets[:, height], beta=0.05)
+    height_loss = _height_loss(heads[:, height], targets[:, height])
     total = (
-        MAP_WEIGHT * map_loss + head_loss + SHAPE_WEIGHT * shape_loss + HEIGHT_WEIGHT * height_loss
+        MAP_WEIGHT * map_loss
+        + EXTENT_WEIGHT * extent_loss
+        + head_loss
+        + SHAPE_WEIGHT * shape_loss
+        + HEIGHT_WEIGHT * height_loss
     )
-    return Losses(total, map_loss, head_loss, shape_loss, height_loss)
+    return Losses(total, map_loss, extent_loss, head_loss, shape_loss, height_loss)
+
+
+def _shape_loss(heads: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy over the levels whose shape is known: a reader may leave it open."""
+    known = ~torch.isnan(targets).any(dim=1)
+    if not bool(known.any()):
+        return heads.new_zeros(())
+    return functional.cross_entropy(heads[known], targets[known].argmax(dim=1))
+
+
+def _height_loss(heads: Tensor, targets: Tensor) -> Tensor:
+    """Smooth absolute error over the levels whose height was measured."""
+    known = ~torch.isnan(targets)
+    if not bool(known.any()):
+        return heads.new_zeros(())
+    return functional.smooth_l1_loss(heads[known], targets[known], beta=0.05)
 
 
 def _map_loss(logits: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
@@ -82,6 +103,21 @@ def _map_loss(logits: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
     dice = 1.0 - overlap / (probability.sum(dim=over) + truth.sum(dim=over) + 1.0)
     wet = (truth.sum(dim=over) > 10.0).float()
     return mean + 0.5 * (dice * wet).sum() / wet.sum().clamp(min=1.0)
+
+
+def _extent_loss(logits: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
+    """Error of the mean probability inside each body against its edematous part.
+
+    Voxel by voxel a map may be sharp and still mark too much of every body; this holds the sum.
+    """
+    over = (1, 2, 3, 4)
+    inside = counts.sum(dim=over)
+    asked = inside > 0
+    if not bool(asked.any()):
+        return logits.sum() * 0.0
+    said = (torch.sigmoid(logits) * counts).sum(dim=over)[asked] / inside[asked]
+    true = (truth * counts).sum(dim=over)[asked] / inside[asked]
+    return functional.smooth_l1_loss(said, true, beta=0.05)
 
 
 def _head_loss(heads: Tensor, targets: Tensor, weights: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from models.anatomy import LABEL_VALUES
-from models.findings import Acuity, Call, Etiology
+from models.findings import Acuity, Call, Etiology, Shape
 from models.scorer.measurements import genant_grade
 from training.datasets.adapted import Adapted
 from training.datasets.dicom_studies import DicomStudy, Studies, open_studies
@@ -111,7 +111,8 @@ def _labels(level: Mapping[str, Any]) -> dict[str, Any]:
         "edema": edema,
         "extent": extent,
         "fracture": Call.PRESENT if fractured else Call.ABSENT,
-        "shape": level["fracture"],
+        # Shapes outside Genant's, such as pincers, have no name in the manifest.
+        "shape": level["fracture"] if level["fracture"] in set(Shape) else None,
         "genant": genant_grade(level["height_loss_percent"]),
         "height_loss_percent": level["height_loss_percent"],
         "acuity": acuity,

@@ -1,0 +1,116 @@
+"""Comparison and site calibration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason="needs the [train] extra")
+
+from models.registry import install, read_bundle, resolve, verify
+from models.scorer.calibration import Platt, read_calibration
+from tests.unit.judging.made import drawn
+from training.judging.calibrate import site_calibration, with_calibration
+from training.judging.compare import compare, told
+from training.judging.errors import JudgingError, TooFewCasesError
+from training.judging.rebundle import resealed
+from training.judging.thresholds import fit_task, fit_temperature
+
+pytestmark = pytest.mark.train
+
+
+def failed(found: dict) -> set[str]:
+    return {gate["name"] for gate in found["gates"] if not gate["passed"]}
+
+
+def test_the_same_answers_pass_every_gate() -> None:
+    found = compare(drawn(), drawn())
+    assert found["passed"]
+    assert found["tasks"]["edema"]["delong"]["p_value"] == 1.0
+    assert found["tasks"]["edema"]["mcnemar"]["p_value"] == 1.0
+
+
+def test_a_better_model_passes_and_a_worse_one_does_not() -> None:
+    good, bad = drawn(strength=3.0), drawn(strength=1.2, noise_seed=5)
+    assert compare(bad, good)["passed"]
+    found = compare(good, bad)
+    assert not found["passed"]
+    assert {"edema.auroc", "edema.sensitivity"} <= failed(found)
+    assert found["tasks"]["edema"]["delong"]["p_value"] < 1e-6
+    assert found["tasks"]["edema"]["delong"]["difference"] < 0
+    assert "FAILED" in told(found)
+
+
+def test_a_model_that_is_as_good_but_not_shown_to_be_fails() -> None:
+    few, other = drawn(patients=12, strength=1.5), drawn(patients=12, strength=1.5, noise_seed=3)
+    assert not compare(few, other)["passed"]
+
+
+def test_miscalibration_alone_fails_its_gate() -> None:
+    found = compare(drawn(), drawn(scale=4.0, shift=4.0))
+    assert "edema.ece" in failed(found)
+    assert "edema.auroc" not in failed(found)
+
+
+def test_too_few_cases_to_compare() -> None:
+    with pytest.raises(JudgingError, match="nothing to compare"):
+        compare(drawn(patients=2), drawn(patients=2))
+
+
+def test_temperature_and_shift_are_recovered() -> None:
+    judged = drawn(patients=400, scale=2.5, shift=1.5)
+    positive = judged.truth["edema"] > 0.5
+    temperature, shift = fit_temperature(Platt(1.0, 0.0), judged.logit["edema"], positive)
+    assert temperature == pytest.approx(2.5, rel=0.15)
+    assert shift == pytest.approx(-1.5, abs=0.5)
+
+
+def test_site_calibration_mends_a_miscalibrated_model_within_its_intervals() -> None:
+    judged = drawn(patients=80, scale=2.5, shift=1.5)
+    fitted = fit_task(judged, "edema", Platt(1.0, 0.0), "80 studies")
+    assert fitted is not None
+    low, high = fitted.intervals["temperature"].low, fitted.intervals["temperature"].high
+    assert low < fitted.temperature < high
+    assert low < 2.5 < high
+    new = drawn(patients=300, seed=9, scale=2.5, shift=1.5)
+    probability = fitted.platt.probability(new.logit["edema"].astype(np.float32))
+    assert np.abs(probability.mean() - new.truth["edema"].mean()) < 0.03
+    before = drawn(patients=300, seed=9, scale=2.5, shift=1.5).probability["edema"]
+    truth = new.truth["edema"]
+    assert ((probability - truth) ** 2).mean() < ((before - truth) ** 2).mean()
+
+
+def test_few_cases_are_refused_with_what_is_needed() -> None:
+    served = resolve("scorer")
+    with pytest.raises(TooFewCasesError, match=r"of 15 positive .* of 10 patients") as caught:
+        site_calibration(drawn(patients=5), served, "5 studies")
+    assert caught.value.code == "too_few_cases"
+
+
+def test_a_calibrated_bundle_has_the_served_weights_and_says_where_its_thresholds_come_from(
+    tmp_path: Path,
+) -> None:
+    served = resolve("scorer")
+    judged = drawn(patients=60, scale=2.0)
+    fitted = site_calibration(judged, served, "60 local studies")
+    about = {"version": "9.0.0-site.1", "chosen_on": "60 local studies", "data_sha256": "c" * 64}
+    content = with_calibration(served, fitted, judged, about)
+    bundle = install(content, tmp_path)
+    verify(read_bundle(bundle.path))
+    assert bundle.manifest.files["model.onnx"] == served.manifest.files["model.onnx"]
+    calibration = read_calibration(bundle.metadata)
+    assert calibration.platt["edema"] == fitted["edema"].platt
+    assert calibration.operating_points["edema"].chosen_on == "60 local studies"
+    mimic = read_calibration(served.metadata).platt["mimic_cement"]
+    assert calibration.platt["mimic_cement"] == mimic
+    section = bundle.metadata["vertebral_acuity"]
+    assert section["calibrated_from"]["sha256"] == served.sha256
+    assert section["site_calibration"]["data_sha256"] == "c" * 64
+    assert "## Site calibration" in content["card.md"].decode()
+
+
+def test_a_version_that_is_none_is_refused() -> None:
+    with pytest.raises(JudgingError, match="is not a version"):
+        resealed({}, {}, "next", "change")

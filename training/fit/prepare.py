@@ -1,0 +1,123 @@
+"""From a recipe to a trainee: what is wrong with labels, bundle or folder is said here, at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import torch
+from safetensors.torch import load
+
+from models.errors import BundleError
+from models.manifest import MODEL_SAFETENSORS
+from models.registry import Bundle, open_verified, read_bundle, resolve
+from models.scorer.network import ScorerNetwork
+from service.settings import Settings
+from training.datasets.checks import check_manifest
+from training.datasets.manifest import Manifest, read_manifest
+from training.datasets.rows import Split
+from training.datasets.selection import chosen
+from training.fit.errors import FitRecipeError
+from training.fit.levels import fill_levels
+from training.fit.localiser import LocaliserTrainee, localiser_trainee
+from training.fit.recipe import FitRecipe
+from training.fit.scorer import ScorerTrainee
+from training.judging.evaluate import progress_bar
+from training.phantom.recipe import load_recipe as load_phantom
+from training.scorer.cache import fill_cache
+from training.scorer.pool import LevelPool
+
+VALIDATION_OF: Final = "validate"
+"""Phantom recipe of the validation part of a run without labelled studies."""
+
+VALIDATION_COUNT: Final = 12
+
+
+def start_bundle(recipe: FitRecipe, settings: Settings) -> Bundle | None:
+    """The verified bundle that a recipe starts from, None for scratch.
+
+    Raises:
+        BundleError: It is missing, damaged, or of another kind.
+    """
+    if recipe.model.start == "scratch":
+        return None
+    if recipe.model.start == "served":
+        named = {"scorer": settings.scorer_bundle, "localiser": settings.localiser_bundle}
+        bundle = resolve(named[recipe.model.kind], bundle_dir=settings.bundle_dir)
+    else:
+        bundle = read_bundle(Path(recipe.model.start))
+    open_verified(bundle)
+    if bundle.name != recipe.model.kind:
+        raise BundleError(f"the recipe trains a {recipe.model.kind}, the bundle is a {bundle.name}")
+    return bundle
+
+
+def sound_manifest(recipe: FitRecipe) -> Manifest | None:
+    """The checked manifest of a recipe, None where it has none.
+
+    Raises:
+        DatasetError: It cannot be read, is not sound, or lacks a training or validation part.
+    """
+    if recipe.data.manifest is None:
+        return None
+    manifest = read_manifest(recipe.data.manifest)
+    check_manifest(manifest).require_sound()
+    for part in (Split.TRAIN, Split.VALIDATION):
+        chosen(manifest, [part])
+    return manifest
+
+
+def prepare(recipe: FitRecipe, run: Path) -> ScorerTrainee | LocaliserTrainee:
+    """Make everything that a run needs; nothing is trained yet.
+
+    Args:
+        recipe: Of the run.
+        run: Its folder; crops are kept in `run/cache` unless the recipe names a cache.
+
+    Raises:
+        AcuityError: Something is wrong that would come to light after hours.
+    """
+    torch.manual_seed(recipe.schedule.seed)
+    settings = Settings()
+    bundle = start_bundle(recipe, settings)
+    manifest = sound_manifest(recipe)
+    if recipe.model.kind == "localiser":
+        return localiser_trainee(recipe, bundle, manifest)
+    network = ScorerNetwork(**(bundle.network.arguments if bundle else {}))
+    if bundle is not None:
+        network.load_state_dict(load(open_verified(bundle)[MODEL_SAFETENSORS]))
+    return _scorer(recipe, run, network, manifest, settings)
+
+
+def _scorer(
+    recipe: FitRecipe,
+    run: Path,
+    network: ScorerNetwork,
+    manifest: Manifest | None,
+    settings: Settings,
+) -> ScorerTrainee:
+    cache = recipe.data.cache or run / "cache"
+    parts = {name: LevelPool(cache / name) for name in ("labelled", "synthetic", "validation")}
+    counts = {}
+    if manifest is not None:
+        localiser = resolve(settings.localiser_bundle, bundle_dir=settings.bundle_dir)
+        for name, split in (("labelled", Split.TRAIN), ("validation", Split.VALIDATION)):
+            rows = chosen(manifest, [split])
+            with progress_bar(f"reading, {split}") as progress:
+                counts[name] = fill_levels(rows, localiser, cache / name, progress)
+    if recipe.data.phantom is not None:
+        count = recipe.data.phantom_count
+        fill_cache(load_phantom(recipe.data.phantom), cache / "synthetic", count)
+        if manifest is None:
+            # Levels of patients that are never trained on: seeds of recipes do not overlap.
+            if recipe.data.phantom == VALIDATION_OF:
+                raise FitRecipeError("data: the recipe `validate` is for validation only")
+            fill_cache(load_phantom(VALIDATION_OF), cache / "validation", VALIDATION_COUNT)
+    return ScorerTrainee(
+        network,
+        parts["labelled"],
+        parts["synthetic"],
+        parts["validation"],
+        recipe.data.phantom_share,
+        counts,
+    )

@@ -1,0 +1,197 @@
+"""The scorer as a trainee: labelled levels, synthetic ones, or both in every batch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.scorer.crops import CHANNELS
+from models.scorer.heads import BINARY_HEADS, HEADS
+from training.fit.errors import TooFewLevelsError
+from training.fit.levels import MAP_UNKNOWN
+from training.fit.trainee import Tensors, Turn
+from training.judging.roc import auroc
+from training.scorer.losses import batch_losses, positive_weights
+from training.scorer.pool import Batch, LevelPool, augmented
+
+FEWEST_LEVELS: Final = 20
+"""Of the training part."""
+
+REPORTED: Final = ("edema", "fracture", "unhealed", "pathological")
+DRAWN: Final = 6
+"""Levels in a picture."""
+
+
+@dataclass(slots=True)
+class ScorerTrainee:
+    """A scorer network with its levels.
+
+    Attributes:
+        network: To train.
+        labelled: The site's levels; empty for a run on synthetic ones only.
+        synthetic: Drawn levels; empty for a run on labelled ones only.
+        validation: Levels that are never trained on.
+        synthetic_share: Part of a batch, where there are both.
+        counts: For `about`.
+    """
+
+    network: nn.Module
+    labelled: LevelPool
+    synthetic: LevelPool
+    validation: LevelPool
+    synthetic_share: float = 0.5
+    counts: Mapping[str, Any] = field(default_factory=dict)
+    _weights: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        pools = (self.labelled, self.synthetic)
+        for pool in (*pools, self.validation):
+            pool.refresh()
+        levels = sum(len(pool.crops) for pool in pools)
+        if levels < FEWEST_LEVELS or not self.validation.crops:
+            raise TooFewLevelsError(
+                f"{levels} levels to train on (at least {FEWEST_LEVELS} are needed) and "
+                f"{len(self.validation.crops)} to validate with (at least 1)"
+            )
+        targets = [target for pool in pools for target in pool.targets]
+        self._weights = positive_weights(torch.from_numpy(np.stack(targets)))
+
+    @property
+    def encoder(self) -> tuple[str, ...]:
+        """Stem, stages and their strided convolutions."""
+        return ("stem", "stage1", "down2", "stage2", "down3", "stage3", "down4", "stage4")
+
+    @property
+    def data_sha256(self) -> str:
+        """Over crops and targets of all parts."""
+        digest = hashlib.sha256()
+        for pool in (self.labelled, self.synthetic, self.validation):
+            for crops, target in zip(pool.crops, pool.targets, strict=True):
+                digest.update(crops.tobytes() + target.tobytes())
+            digest.update(b"|")
+        return digest.hexdigest()
+
+    def batch(self, turn: Turn) -> Tensors:
+        """Levels of both pools in the recipe's shares, disturbed."""
+        share = self.synthetic_share if self.labelled.crops else 1.0
+        drawn = round(share * turn.own) if self.synthetic.crops else 0
+        rng = np.random.default_rng([turn.seed, turn.step, turn.rank])
+        parts = [
+            _part(pool, turn, count)
+            for pool, count in ((self.labelled, turn.own - drawn), (self.synthetic, drawn))
+            if count
+        ]
+        return _tensors(_joined([augmented_part(pool, numbers, rng) for pool, numbers in parts]))
+
+    def losses(self, network: nn.Module, batch: Tensors) -> Mapping[str, Tensor]:
+        """Loss of a batch and its parts."""
+        found = batch_losses(
+            network(batch["crops"], batch["presence"]),
+            batch["targets"],
+            (batch["edema_map"], batch["counts"]),
+            self._weights.to(batch["crops"].device),
+        )
+        return {name: getattr(found, name) for name in found.__slots__}
+
+    def validate(self, network: nn.Module, device: torch.device) -> Mapping[str, float]:
+        """Loss, and AUROC of every reported question that has both answers."""
+        heads, targets, losses = [], [], []
+        network.eval()
+        with torch.inference_mode():
+            for start in range(0, len(self.validation.crops), 32):
+                numbers = np.arange(start, min(start + 32, len(self.validation.crops)))
+                batch = _tensors(known_maps(self.validation, numbers))
+                batch = {name: value.to(device) for name, value in batch.items()}
+                losses.append(float(self.losses(network, batch)["total"]) * len(numbers))
+                heads.append(network(batch["crops"], batch["presence"])[1].float().cpu().numpy())
+                targets.append(batch["targets"].cpu().numpy())
+        said, truth = np.concatenate(heads), np.concatenate(targets)
+        found = {"total": sum(losses) / len(said)}
+        for name in REPORTED:
+            column = BINARY_HEADS.index(name)
+            asked = np.isfinite(truth[:, column])
+            area = auroc(said[asked, column], truth[asked, column] > 0.5)
+            if area is not None:
+                found[f"auroc_{name}"] = area
+        return found
+
+    def picture(self, network: nn.Module, device: torch.device, path: Path) -> None:
+        """Draw levels of the validation part with the edema map and the answers."""
+        from training.fit.pictures import draw_levels  # noqa: PLC0415  matplotlib is slow to import
+
+        count = len(self.validation.crops)
+        numbers = np.unique(np.linspace(0, count - 1, min(DRAWN, count)).round().astype(np.int64))
+        batch = known_maps(self.validation, numbers)
+        network.eval()
+        with torch.inference_mode():
+            edema_map, heads = network(
+                torch.from_numpy(batch.crops).to(device),
+                torch.from_numpy(batch.presence).to(device),
+            )
+        chances = torch.sigmoid(heads[:, : len(BINARY_HEADS)]).float().cpu().numpy()
+        maps = torch.sigmoid(edema_map[:, 0]).float().cpu().numpy()
+        shown = batch.crops[:, [CHANNELS.index("fluid"), CHANNELS.index("body")]]
+        draw_levels(path, shown, maps, (chances, batch.targets[:, : len(BINARY_HEADS)]))
+
+    def about(self) -> Mapping[str, Any]:
+        """Counts by part and question."""
+        parts = {
+            "labelled": self.labelled,
+            "synthetic": self.synthetic,
+            "validation": self.validation,
+        }
+        return {
+            name: {"levels": len(pool.crops), "positive": _positives(pool)}
+            for name, pool in parts.items()
+        } | {"read": dict(self.counts)}
+
+
+def _positives(pool: LevelPool) -> dict[str, int]:
+    targets = np.stack(pool.targets) if pool.targets else np.zeros((0, len(HEADS)))
+    return {name: int((targets[:, HEADS.index(name)] == 1).sum()) for name in REPORTED}
+
+
+def _part(pool: LevelPool, turn: Turn, count: int) -> tuple[LevelPool, NDArray[np.int64]]:
+    """This process's next levels of a pool: an order for every pass, wherever a run was resumed."""
+    levels = len(pool.crops)
+    first = (turn.step * turn.world + turn.rank) * count
+    places = np.arange(first, first + count)
+    orders = {
+        passed: np.random.default_rng([turn.seed, 7, int(passed)]).permutation(levels)
+        for passed in np.unique(places // levels)
+    }
+    return pool, np.array([orders[place // levels][place % levels] for place in places])
+
+
+def known_maps(pool: LevelPool, numbers: NDArray[np.int64]) -> Batch:
+    """A batch whose edema maps are judged only where somebody has outlined the edema."""
+    return _without_unknown_maps(pool.batch(numbers), pool, numbers)
+
+
+def augmented_part(pool: LevelPool, numbers: NDArray[np.int64], rng: np.random.Generator) -> Batch:
+    """A disturbed batch of a pool, maps judged where they are known."""
+    return _without_unknown_maps(augmented(pool.batch(numbers), rng), pool, numbers)
+
+
+def _without_unknown_maps(batch: Batch, pool: LevelPool, numbers: NDArray[np.int64]) -> Batch:
+    unknown = np.array([bool(pool.about[number].get(MAP_UNKNOWN)) for number in numbers])
+    batch.counts[unknown] = 0.0
+    return batch
+
+
+def _joined(parts: list[Batch]) -> Batch:
+    names = ("crops", "presence", "targets", "edema_map", "counts")
+    return Batch(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def _tensors(batch: Batch) -> Tensors:
+    names = ("crops", "presence", "targets", "edema_map", "counts")
+    return {name: torch.from_numpy(np.ascontiguousarray(getattr(batch, name))) for name in names}
