@@ -237,6 +237,10 @@ class DurableJobs:
         """The jobs handed in one by one, or those of a batch, newest first."""
         return self._records.all(batch)
 
+    def reported_since(self, moment: float) -> tuple[Job, ...]:
+        """Jobs with a report that ended at or after a time (seconds since the epoch), in order."""
+        return self._records.reported_since(moment)
+
     def ended(self, job_ids: Collection[str]) -> tuple[Job, ...]:
         """Those of some jobs that are final."""
         return self._records.ended(job_ids)

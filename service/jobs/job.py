@@ -239,6 +239,9 @@ class Jobs(Protocol):
     def listing(self, batch: str | None = None) -> tuple[Job, ...]:
         """The jobs handed in one by one, or those of a batch, newest first."""
 
+    def reported_since(self, moment: float) -> tuple[Job, ...]:
+        """Jobs with a report that ended at or after a time, in order; batches apart."""
+
     def results(self, job_id: str) -> Path:
         """Folder with the files of a report."""
 

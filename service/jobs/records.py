@@ -220,6 +220,22 @@ class JobRecords:
             row = connection.execute(asked).first()
         return None if row is None else job_of(row)
 
+    def reported_since(self, moment: float) -> tuple[Job, ...]:
+        """Jobs with a report that ended at or after a time, in order; batches apart."""
+        asked = (
+            select(JOBS)
+            .where(
+                and_(
+                    _of_batch(None),
+                    JOBS.c.state.in_(_REPORTED),
+                    JOBS.c.finished_at >= moment,
+                )
+            )
+            .order_by(JOBS.c.finished_at)
+        )
+        with self.engine.connect() as connection:
+            return tuple(job_of(row) for row in connection.execute(asked))
+
     def ended(self, job_ids: Collection[str]) -> tuple[Job, ...]:
         """Those of some jobs that are final."""
         asked = select(JOBS).where(and_(JOBS.c.job_id.in_(job_ids), JOBS.c.state.not_in(_OPEN)))

@@ -1,7 +1,8 @@
 """Results on their way out: written down with the job, tried until they arrive.
 
-Every job that has a report gets one row per target, once; a row's id is derived from both. Rows are
-tried with growing waits, and left to a person (state `failed`) after the time that is set for it.
+Every job that has a report gets one row per target that is set when it ends, once; a row's id is
+derived from both. Rows are tried with growing waits, and left to a person (state `failed`) after
+the time that is set for it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import Row, insert, select
+from sqlalchemy import Row, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from service.jobs.job import Job, Jobs
@@ -26,6 +27,10 @@ log = structlog.get_logger()
 
 OBJECTS: Final = "*.dcm"
 """What of a job's results goes to archives."""
+
+OVERLAP_S: Final = 600.0
+"""How far back a look goes behind the last one: more than clocks of machines differ, and than a
+job takes from its end to its record."""
 
 EVENT: Final = "report.ready"
 
@@ -57,7 +62,8 @@ class Outbox:
         self._senders = senders
         self._give_up_s = give_up_s
         self._clock = clock
-        self._dispatched: set[str] | None = None
+        self._dispatched: set[str] = set()
+        self._looked_at: float | None = None
 
     def dispatch(self) -> int:
         """Write down the deliveries of jobs that were reported since the last look.
@@ -65,15 +71,15 @@ class Outbox:
         Returns:
             How many jobs there were.
         """
-        if not self._targets:
-            return 0
-        known = self._known()
-        # A job that failed may be tried again and then succeed: it is not over.
-        new = [job for job in self._jobs.listing() if job.state.reported]
-        new = [job for job in new if job.job_id not in known]
+        now = self._clock()
+        since = self._last_look() - OVERLAP_S
+        ended = self._jobs.reported_since(since)
+        known = self._written_down(since)
+        new = [job for job in ended if job.job_id not in known]
         for job in new:
             self._write_down(job)
-            known.add(job.job_id)
+        self._dispatched = {job.job_id for job in ended}
+        self._looked_at = now
         return len(new)
 
     def work(self) -> bool:
@@ -100,11 +106,20 @@ class Outbox:
         )
         return True
 
-    def _known(self) -> set[str]:
-        if self._dispatched is None:
-            with self._queue.engine.connect() as connection:
-                self._dispatched = set(connection.scalars(select(DISPATCHED.c.job_id)))
-        return self._dispatched
+    def _last_look(self) -> float:
+        """When a look for new jobs was last taken, also by another process before this one."""
+        if self._looked_at is not None:
+            return self._looked_at
+        with self._queue.engine.connect() as connection:
+            return float(connection.scalar(select(func.max(DISPATCHED.c.dispatched_at))) or 0.0)
+
+    def _written_down(self, since: float) -> set[str]:
+        """Ids of jobs that ended after a time and are written down already."""
+        if self._looked_at is not None:
+            return self._dispatched
+        asked = select(DISPATCHED.c.job_id).where(DISPATCHED.c.dispatched_at >= since)
+        with self._queue.engine.connect() as connection:
+            return set(connection.scalars(asked))
 
     def _write_down(self, job: Job) -> None:
         now = self._clock()

@@ -69,6 +69,10 @@ class RememberingJobs:
     def listing(self) -> tuple[Job, ...]:
         return tuple(reversed(self.jobs.values()))
 
+    def reported_since(self, moment: float) -> tuple[Job, ...]:
+        reported = (job for job in self.jobs.values() if job.state.reported)
+        return tuple(job for job in reported if job.received_at.timestamp() >= moment)
+
     def results(self, job_id: str) -> Path:
         return self.root / "studies" / job_id
 
