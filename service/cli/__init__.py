@@ -12,7 +12,7 @@ from typing import Final
 import typer
 
 from models.errors import AcuityError, BundleError
-from service.cli import analyze, batch, doctor, listen, models, plan, serve, train
+from service.cli import analyze, batch, doctor, listen, mercure, models, plan, serve, train
 
 EXIT_FAILURE: Final = 1
 EXIT_USAGE: Final = 2
@@ -32,6 +32,7 @@ app.command("analyze")(analyze.analyze)
 app.command("batch")(batch.batch)
 app.command("doctor")(doctor.doctor)
 app.command("listen")(listen.listen)
+app.command("mercure")(mercure.mercure)
 app.command("plan")(plan.plan)
 app.command("serve")(serve.serve)
 app.add_typer(models.app, name="models")
