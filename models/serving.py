@@ -20,6 +20,7 @@ from uuid import uuid4
 
 from models.errors import BundleError
 from models.manifest import is_version
+from models.signing import SignatureError, read_public_key, verified
 
 SERVING: Final = "serving.json"
 SCHEMA: Final = 1
@@ -138,6 +139,30 @@ def read_promotion(store: Path, name: str, version: str) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise BundleError(f"{name} {version} has no readable record of its promotion")
     return record
+
+
+def require_signature(store: Path, bundle: tuple[str, str, str], folder: Path, key: Path) -> None:
+    """Hold a bundle of a site's store to the site's public key; others are not looked at.
+
+    Args:
+        store: The site's store.
+        bundle: (name, version, sha256).
+        folder: Where the bundle lies.
+        key: The public key, PEM.
+
+    Raises:
+        SignatureError: It was not promoted under this key, or is not what was signed.
+    """
+    if not folder.resolve().is_relative_to(store.resolve()):
+        return
+    name, version, _ = bundle
+    try:
+        record = read_promotion(store, name, version)
+    except BundleError as error:
+        raise SignatureError(f"model bundle {name} {version} is not signed") from error
+    statement = verified(record, read_public_key(key))
+    if (statement["name"], statement["version"], statement["sha256"]) != bundle:
+        raise SignatureError(f"model bundle {name} {version} is not what its record was signed for")
 
 
 def _write(path: Path, history: list[Turn]) -> None:

@@ -117,15 +117,20 @@ def open_stages(settings: Settings) -> Stages:
     """Open the bundles and bind every stage to its settings.
 
     Raises:
-        BundleError: A bundle is missing or damaged.
+        BundleError: A bundle is missing or damaged, or not signed where it must be.
         RuntimeUnavailableError: The device asked for is not there.
     """
     # The runtimes cost seconds and hundreds of MB that `--help` and the API process must not pay.
     from models.registry import resolve  # noqa: PLC0415
     from models.runtime import CpuOptions, open_session  # noqa: PLC0415
+    from models.serving import require_signature  # noqa: PLC0415
 
     localiser = resolve(settings.localiser_bundle, bundle_dir=settings.bundle_dir)
     scorer = resolve(settings.scorer_bundle, bundle_dir=settings.bundle_dir)
+    if settings.bundle_key is not None and settings.bundle_dir is not None:
+        for bundle in (localiser, scorer):
+            told = (bundle.name, bundle.version, bundle.sha256)
+            require_signature(settings.bundle_dir, told, bundle.path, settings.bundle_key)
     options = CpuOptions(threads=settings.threads)
     with ThreadPoolExecutor(2, "open") as pool:
         opening = [

@@ -222,6 +222,10 @@ class Settings(BaseSettings):
 
     Attributes:
         bundle_dir: Folder of model bundles that goes before the ones shipped; None for these.
+        bundle_key: Public key (PEM) by which bundles of `bundle_dir` must be signed; None takes
+            them unsigned.
+        shadow_scorer: Folder of a candidate scorer that reads every study beside the serving one;
+            how often the two differ is counted, nobody sees its answers. None for no candidate.
         localiser_bundle: Name of the localiser's bundle, with `@version` to pin one.
         scorer_bundle: Name of the scorer's bundle, with `@version` to pin one.
         device: Where networks run; `auto` takes a GPU when torch sees one.
@@ -267,6 +271,8 @@ class Settings(BaseSettings):
     )
 
     bundle_dir: Path | None = None
+    bundle_key: Path | None = None
+    shadow_scorer: Path | None = None
     localiser_bundle: str = "localiser"
     scorer_bundle: str = "scorer"
     device: Literal["auto", "cpu", "cuda"] = "auto"

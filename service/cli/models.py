@@ -83,3 +83,45 @@ def import_from(
         raise NoStoreError("give --into DIR or set ACUITY_BUNDLE_DIR")
     bundle = import_bundle(source, store)
     typer.echo(f"{bundle.name} {bundle.version} sha256 {bundle.sha256}")
+
+
+@app.command("rollback")
+def rollback(
+    name: Annotated[str, typer.Argument(help="localiser or scorer.")],
+    store: Annotated[
+        Path | None,
+        typer.Option("--store", metavar="DIR", help="Bundle folder; ACUITY_BUNDLE_DIR by default."),
+    ] = None,
+) -> None:
+    """Let the version serve again that served before the last promotion; no restart is needed."""
+    from models.registry import resolve, verify  # noqa: PLC0415
+    from models.serving import roll_back  # noqa: PLC0415
+    from service.cli.configuration import load_settings  # noqa: PLC0415
+
+    store = store or load_settings().bundle_dir
+    if store is None:
+        raise NoStoreError("give --store DIR or set ACUITY_BUNDLE_DIR")
+    turn = roll_back(store, name)
+    verify(resolve(name, bundle_dir=store))
+    typer.echo(f"{name} {turn.version} sha256 {turn.sha256}")
+
+
+@app.command("shadow")
+def shadow(
+    counts: Annotated[
+        Path, typer.Argument(exists=True, help="A .jsonl file in the work folder's shadow/.")
+    ],
+) -> None:
+    """Sum how often a shadow candidate agreed with what served."""
+    from service.jobs.shadow import summed  # noqa: PLC0415
+
+    studies, total = summed(counts)
+    typer.echo(f"{studies} studies")
+    for question, found in total.items():
+        levels = sum(found.values())
+        same = sum(number for pair, number in found.items() if len(set(pair.split(">"))) == 1)
+        share = f"{same / levels:.3f}" if levels else "-"
+        typer.echo(f"{question:<10} agreed on {same} of {levels} levels ({share})")
+        for pair, number in sorted(found.items(), key=lambda item: -item[1]):
+            if len(set(pair.split(">"))) > 1:
+                typer.echo(f"           {pair.replace('>', ' -> ')}: {number}")

@@ -14,11 +14,18 @@ from models.errors import AcuityError
 
 STEPS: Final = {
     "phantom": "training.phantom",
+    "manifest": "training.datasets",
+    "fit": "training.fit",
     "fit localiser": "training.localiser",
     "fit scorer": "training.scorer",
+    "export": "training.fit.export",
     "export localiser": "training.localiser.bundle",
     "export scorer": "training.scorer.export",
-    "evaluate": "training.evaluate_real",
+    "evaluate": "training.judging.evaluate",
+    "evaluate real": "training.evaluate_real",
+    "calibrate": "training.judging.calibrate",
+    "compare": "training.judging.compare",
+    "promote": "training.judging.promote",
 }
 """Step to the module that does it."""
 

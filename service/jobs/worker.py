@@ -92,9 +92,12 @@ def main() -> None:
     # What no one waits for before the worker is ready: logs, and the modules that write reports.
     logs.configure(settings)
     import service.jobs.work  # noqa: F401, PLC0415
+    from service.jobs.serving import Serving  # noqa: PLC0415
 
+    serving = Serving(settings, stages)
     for line in sys.stdin:
         request = Request.model_validate_json(line)
+        stages = serving.current()
         send(
             Message(
                 outcome=_run(request, settings, stages, lambda stage: send(Message(stage=stage)))
