@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Engine,
@@ -82,13 +83,14 @@ DISPATCHED: Final = Table(
     METADATA,
     Column("job_id", String(64), primary_key=True),
     Column("dispatched_at", Float, nullable=False),
+    Index("pacs_dispatched_at", "dispatched_at"),
 )
 
 CURSORS: Final = Table(
     "pacs_cursors",
     METADATA,
     Column("archive", String(64), primary_key=True),
-    Column("position", Integer, nullable=False),
+    Column("position", BigInteger, nullable=False),
 )
 
 
