@@ -161,12 +161,22 @@ class Localisation:
 
 @dataclass(frozen=True, slots=True)
 class Edema:
-    """Marrow edema of a body: probability, call, and the part of the body it fills (0 to 1)."""
+    """Marrow edema of a body.
+
+    Attributes:
+        probability: Calibrated.
+        call: At the bundle's operating point, with the rule of measured contrast.
+        extent_fraction: Part of the body it fills, 0 to 1.
+        limited_by: Codes that bound the answer.
+        extent_interval: Holds the true part as often as the bundle says; None where an edema is
+            called absent or the bundle has no interval.
+    """
 
     probability: float
     call: Call
     extent_fraction: float
     limited_by: tuple[str, ...] = ()
+    extent_interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +192,11 @@ class Fracture:
 
 @dataclass(frozen=True, slots=True)
 class AcuityFinding:
-    """Acuity call with the probability that a fracture is unhealed."""
+    """Acuity call, the probability that a fracture is unhealed, and the conformal set."""
 
     call: Acuity
     probability_unhealed: float
+    prediction_set: tuple[Acuity, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +220,16 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class LevelFindings:
-    """Everything said of one vertebra. A None means: not said, and an abstention says why."""
+    """Everything said of one vertebra. A None means: not said, and an abstention says why.
+
+    Attributes:
+        features: Learned and measured signs by name.
+        in_distribution: Whether `distribution_score` is at most 1.
+        distribution_score: Farthest that a statistic of the body's images lies from the middle of
+            its range in training, 1 at the range's end; None where nothing could be measured.
+        disagreements: Where a call and a measured sign contradict each other, as codes.
+        safety: Findings that make a procedure dangerous, as codes.
+    """
 
     vertebra: Vertebra
     edema: Edema | None
@@ -220,6 +240,9 @@ class LevelFindings:
     mimics: Mapping[str, float] = field(default_factory=dict)
     in_distribution: bool = True
     geometry: LevelGeometry | None = None
+    distribution_score: float | None = None
+    disagreements: tuple[str, ...] = ()
+    safety: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,14 +254,17 @@ class Scores:
         edema_map: (slice, row, column) float32 probability in [0, 1] on the reference grid, zero
             outside bodies; None without a fluid-sensitive series.
         abstentions: What is withheld for the whole study, and why.
-        edema_threshold: Probability from which a voxel of the map counts as edematous; extents are
-            measured with it.
+        edema_threshold: Probability from which a voxel of the map counts as edematous.
+        evidence_map: (slice, row, column) float32 in [-1, 1] on the reference grid: what speaks for
+            (+) and against (-) a pathological cause in bodies whose etiology is judged, each body
+            to its own scale; None where none is, or the bundle gives none.
     """
 
     levels: tuple[LevelFindings, ...]
     edema_map: NDArray[np.float32] | None
     abstentions: tuple[Abstention, ...] = ()
     edema_threshold: float = 0.5
+    evidence_map: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)

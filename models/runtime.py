@@ -260,9 +260,16 @@ def _build_scorer(arguments: Mapping[str, Any]) -> nn.Module:
     return ScorerNetwork(**arguments)
 
 
+def _build_explained_scorer(arguments: Mapping[str, Any]) -> nn.Module:
+    from models.scorer.evidence import ExplainedScorer  # noqa: PLC0415
+
+    return ExplainedScorer(**arguments)
+
+
 BUILDERS: Final[Mapping[str, Builder]] = {
     "localiser": _build_localiser,
     "scorer": _build_scorer,
+    "explained_scorer": _build_explained_scorer,
 }
 """Every network a manifest may name; nothing else that it says is ever imported or called."""
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import BundleError
-from models.findings import Call, Etiology
+from models.findings import Acuity, Call, Etiology
+from models.scorer.agreement import Agreement, read_agreements
 from models.scorer.contrast import ContrastRule
 from models.scorer.crops import PRESENCE
+from models.scorer.extent import ExtentModel, read_extent_model
 from models.scorer.heads import BINARY_HEADS, HEADS
 
 SECTION: Final = "vertebral_acuity"
@@ -24,6 +26,10 @@ SECTION: Final = "vertebral_acuity"
 
 FAT_CONTRAST: Final = ("t1", "dixon_fat")
 """Channels without which benign and pathological look alike."""
+
+FLUID_ONLY: Final = "fluid_only"
+SEQUENCE_SETS: Final = ("fat_contrast", FLUID_ONLY)
+"""Groups of levels that prediction sets are calibrated in, each by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +76,18 @@ class ScorerCalibration:
 
     Attributes:
         platt: By head name.
-        operating_points: "edema", "fracture", "unhealed", "pathological".
-        etiology_quantile: Split-conformal quantile by sequence set ("fat_contrast",
-            "fluid_only"): a class joins the set when 1 - its probability is at most that.
+        operating_points: "edema", "fracture", "unhealed", "pathological" and, in newer bundles,
+            "discitis".
+        etiology_quantile: Split-conformal quantile by sequence set: a class joins the set when
+            1 - its probability is at most that.
         map_threshold: Probability from which a voxel of the edema map counts to the extent.
         reference_heights_mm: Level to its mean (anterior, middle, posterior) height; only ratios
             between levels are used.
         bounds: Statistic name to the (low, high) range seen in training.
         contrast: When measured contrast supports a call of edema.
+        acuity_quantile: As `etiology_quantile`, of `acuity_chances`; empty for a bundle without.
+        extent: Gives extents their interval; None for a bundle without.
+        agreements: Ranges of measured signs that calls are held against.
     """
 
     platt: Mapping[str, Platt]
@@ -87,6 +97,9 @@ class ScorerCalibration:
     reference_heights_mm: Mapping[str, tuple[float, float, float]]
     bounds: Mapping[str, tuple[float, float]]
     contrast: ContrastRule = field(default_factory=ContrastRule)
+    acuity_quantile: Mapping[str, float] = field(default_factory=dict)
+    extent: ExtentModel | None = None
+    agreements: tuple[Agreement, ...] = ()
 
     def probabilities(self, heads: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
         """Calibrated probabilities by head name from the network's (level, len(HEADS)) output."""
@@ -98,19 +111,43 @@ class ScorerCalibration:
         self, pathological_probability: float, sequence_set: str
     ) -> tuple[Etiology, ...]:
         """Split-conformal set of etiologies; never empty."""
-        quantile = self.etiology_quantile[sequence_set]
         of_class = {
             Etiology.BENIGN: 1.0 - pathological_probability,
             Etiology.PATHOLOGICAL: pathological_probability,
         }
-        members = tuple(name for name, value in of_class.items() if 1.0 - value <= quantile)
-        return members or (max(of_class, key=lambda name: of_class[name]),)
+        return conformal_set(of_class, self.etiology_quantile[sequence_set])
+
+    def acuity_set(self, unhealed: float, fracture: float, sequence_set: str) -> tuple[Acuity, ...]:
+        """Split-conformal set of acuities; empty for a bundle that carries no quantile."""
+        if sequence_set not in self.acuity_quantile:
+            return ()
+        chances = acuity_chances(unhealed, fracture)
+        return conformal_set(chances, self.acuity_quantile[sequence_set])
+
+
+Class = TypeVar("Class")
+
+
+def conformal_set(chances: Mapping[Class, float], quantile: float) -> tuple[Class, ...]:
+    """The classes whose missing probability is at most the quantile; the likeliest at least."""
+    members = tuple(name for name, value in chances.items() if 1.0 - value <= quantile)
+    return members or (max(chances, key=lambda name: chances[name]),)
+
+
+def acuity_chances(unhealed: float, fracture: float) -> dict[Acuity, float]:
+    """Probability of each acuity from those of two heads, brought to a sum of 1."""
+    fractured = max(fracture, unhealed)
+    return {
+        Acuity.UNHEALED: unhealed,
+        Acuity.HEALED: fractured - unhealed,
+        Acuity.NO_FRACTURE: 1.0 - fractured,
+    }
 
 
 def sequence_set(presence: NDArray[np.float32]) -> str:
-    """Which conformal group a level belongs to: "fat_contrast" or "fluid_only"."""
+    """Which of `SEQUENCE_SETS` a level belongs to."""
     there = any(presence[PRESENCE.index(name)] > 0 for name in FAT_CONTRAST)
-    return "fat_contrast" if there else "fluid_only"
+    return "fat_contrast" if there else FLUID_ONLY
 
 
 def read_calibration(metadata: Mapping[str, Any]) -> ScorerCalibration:
@@ -142,9 +179,7 @@ def read_calibration(metadata: Mapping[str, Any]) -> ScorerCalibration:
                 )
                 for name, point in points.items()
             },
-            etiology_quantile={
-                name: float(value) for name, value in calibration["etiology_quantile"].items()
-            },
+            etiology_quantile=_quantiles(calibration["etiology_quantile"]),
             map_threshold=float(calibration["map_threshold"]),
             reference_heights_mm={
                 level: (float(heights[0]), float(heights[1]), float(heights[2]))
@@ -155,9 +190,16 @@ def read_calibration(metadata: Mapping[str, Any]) -> ScorerCalibration:
                 for name, pair in calibration["bounds"].items()
             },
             contrast=_contrast_rule(calibration.get("contrast", {})),
+            acuity_quantile=_quantiles(calibration.get("acuity_quantile", {})),
+            extent=read_extent_model(calibration.get("extent")),
+            agreements=read_agreements(calibration.get("agreements")),
         )
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise BundleError("the scorer bundle's calibration is incomplete") from error
+
+
+def _quantiles(stored: Mapping[str, Any]) -> dict[str, float]:
+    return {str(name): float(value) for name, value in stored.items()}
 
 
 def _contrast_rule(stored: Mapping[str, Any]) -> ContrastRule:

@@ -25,6 +25,7 @@ from models.findings import (
 )
 from models.scorer.calibration import OperatingPoint, ScorerCalibration
 from models.scorer.contrast import ContrastRule
+from models.scorer.extent import Extent
 from models.scorer.measurements import HeightLoss, genant_grade
 
 NO_FLUID: Final = tuple(
@@ -59,8 +60,15 @@ UNSUPPORTED: Final = frozenset({LIMIT_NO_CONTRAST, LIMIT_NOT_MEASURED})
 """Limits of an edema that the network sees and the measured signal does not."""
 
 
+SAFETY_DISCITIS: Final = "possible_spondylodiscitis"
+"""Infection is an absolute contraindication: said from the first doubt on."""
+
+
 def call_edema(
-    probability: float, extent_fraction: float, point: OperatingPoint, limits: tuple[str, ...]
+    probability: float,
+    extent: Extent,
+    point: OperatingPoint,
+    limits: tuple[str, ...],
 ) -> Edema:
     """Edema finding of the network alone; an absent edema has no extent.
 
@@ -68,8 +76,9 @@ def call_edema(
     is not the body.
     """
     call = Call.INDETERMINATE if LIMIT_PARTLY_COVERED in limits else point.call(probability)
-    extent = 0.0 if call is Call.ABSENT else extent_fraction
-    return Edema(probability, call, extent, limits)
+    if call is Call.ABSENT:
+        return Edema(probability, call, 0.0, limits)
+    return Edema(probability, call, extent.fraction, limits, extent.interval)
 
 
 def weigh_contrast(edema: Edema, bright_fraction: float, rule: ContrastRule) -> Edema:
@@ -122,15 +131,27 @@ def call_fracture(
 
 
 def call_acuity(
-    probability_unhealed: float, edema: Edema, fracture: Fracture, point: OperatingPoint
+    probability_unhealed: float,
+    edema: Edema,
+    fracture: Fracture,
+    point: OperatingPoint,
+    members: tuple[Acuity, ...] = (),
 ) -> AcuityFinding:
-    """Unhealed, healed, no fracture, or indeterminate where the answers do not agree."""
+    """Unhealed, healed, no fracture, or indeterminate where the answers do not agree.
+
+    Args:
+        probability_unhealed: Calibrated.
+        edema: Of the level.
+        fracture: Of the level.
+        point: Thresholds.
+        members: The conformal set, passed on; it bounds the answer and does not make it.
+    """
     unhealed = point.call(probability_unhealed)
     call = _acuity(unhealed, edema.call, fracture.call)
     # The network's word alone is not enough for an edema, nor for what rests on one.
     if call is Acuity.UNHEALED and UNSUPPORTED.intersection(edema.limited_by):
         call = Acuity.INDETERMINATE
-    return AcuityFinding(call, probability_unhealed)
+    return AcuityFinding(call, probability_unhealed, members)
 
 
 def _acuity(unhealed: Call, edema: Call, fracture: Call) -> Acuity:

@@ -7,7 +7,7 @@ does not find a disease that was never drawn.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import nan
+from math import inf, isfinite, nan
 from typing import Final
 
 import numpy as np
@@ -67,11 +67,20 @@ def present_roles(presence: NDArray[np.float32]) -> dict[str, str]:
     return roles
 
 
-def within(statistics: Mapping[str, float], bounds: Mapping[str, tuple[float, float]]) -> bool:
-    """Whether every statistic lies in its range; one without a range is out of it."""
-    if not statistics:
-        return False
-    return all(
-        name in bounds and bounds[name][0] <= value <= bounds[name][1]
-        for name, value in statistics.items()
-    )
+def distribution_score(
+    statistics: Mapping[str, float], bounds: Mapping[str, tuple[float, float]]
+) -> float:
+    """How far the oddest statistic lies from the middle of its range, 1 at the range's end.
+
+    Infinite where there is no statistic, or one without a range.
+    """
+    if not statistics or not set(statistics) <= set(bounds):
+        return inf
+    away = 0.0
+    for name, value in statistics.items():
+        low, high = bounds[name]
+        half = max((high - low) / 2.0, 1e-6)
+        distance = abs(value - (low + high) / 2.0) / half
+        # A statistic that is not a number says nothing good of the image.
+        away = max(away, distance) if isfinite(distance) else inf
+    return away

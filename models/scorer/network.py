@@ -101,6 +101,13 @@ class ScorerNetwork(nn.Module):
             Edema map logits (batch, 1, slice, row / 2, column / 2), and heads
             (batch, len(HEADS)): logits, `height_loss` as a fraction.
         """
+        edema_map, pooled, _ = self._pool(crops, presence)
+        return edema_map, self.heads(pooled)
+
+    def _pool(
+        self, crops: Tensor, presence: Tensor
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """The edema map, what the heads are given, and the two maps that were averaged for it."""
         fine = self.stage1(self.stem(crops))
         middle = self.stage2(self.down2(fine))
         coarse = self.stage3(self.down3(middle))
@@ -109,19 +116,19 @@ class ScorerNetwork(nn.Module):
         up2 = self.lateral2(torch.cat([_up_to(up3, middle), middle], dim=1))
         up1 = self.refine1(self.lateral1(torch.cat([_up_to(up2, fine), fine], dim=1)))
         edema_map = self.edema_map(up1)
-        masks = _pooling_masks(crops)
+        masks = pooling_masks(crops)
         pooled = [widest.mean(dim=(2, 3, 4)), presence]
         for features in (up2, coarse):
             pooled.extend(_means_inside(features, masks))
         pooled.append(readings(crops, masks[:, :2], edema_map))
-        return edema_map, self.heads(torch.cat(pooled, dim=1))
+        return edema_map, torch.cat(pooled, dim=1), (up2, coarse)
 
 
 def _up_to(features: Tensor, like: Tensor) -> Tensor:
     return nn.functional.interpolate(features, size=like.shape[2:], mode="nearest")
 
 
-def _pooling_masks(crops: Tensor) -> Tensor:
+def pooling_masks(crops: Tensor) -> Tensor:
     """(batch, 3, slice, row / 2, column / 2): this body, the other bodies, the rest."""
     masks = nn.functional.avg_pool3d(crops[:, -2:], kernel_size=(1, 2, 2))
     own, every = masks[:, :1], masks[:, 1:]
@@ -129,10 +136,16 @@ def _pooling_masks(crops: Tensor) -> Tensor:
     return torch.cat([own, others, torch.clamp(1.0 - every, min=0.0)], dim=1)
 
 
+def masks_like(features: Tensor, masks: Tensor) -> Tensor:
+    """Masks averaged to the grid of features."""
+    stride = [fine // coarse for fine, coarse in zip(masks.shape[2:], features.shape[2:])]  # noqa: B905
+    small: Tensor = nn.functional.avg_pool3d(masks, kernel_size=stride)
+    return small
+
+
 def _means_inside(features: Tensor, masks: Tensor) -> list[Tensor]:
     """Mean of features inside each mask, the masks averaged to the features' grid."""
-    stride = [fine // coarse for fine, coarse in zip(masks.shape[2:], features.shape[2:])]  # noqa: B905
-    small = nn.functional.avg_pool3d(masks, kernel_size=stride)
+    small = masks_like(features, masks)
     return [
         (features * small[:, i : i + 1]).sum(dim=(2, 3, 4))
         / (small[:, i : i + 1].sum(dim=(2, 3, 4)) + 1e-2)

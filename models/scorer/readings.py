@@ -46,38 +46,51 @@ def readings(crops: Tensor, masks: Tensor, edema_map: Tensor) -> Tensor:
     Returns:
         (batch, COUNT) float32 in about [-1, 1].
     """
-    images = torch.nn.functional.avg_pool3d(crops[:, :IMAGES], kernel_size=(1, 2, 2))
-    inner = torch.clamp((masks - INSIDE_FROM) / (1.0 - INSIDE_FROM), min=0.0)
-    own, others = inner[:, :1], inner[:, 1:]
-    beside = _mean_inside(images, others)[:, :, None, None, None]
+    images, own, others = halved(crops, masks)
+    above = shares_map(images)
     parts = [
-        _shares_above(images, own),
-        _shares_above(images, others),
-        _shares_above(images - beside, own),
+        mean_inside(above, own),
+        mean_inside(above, others),
+        mean_inside(shares_map(images - beside(images, others)), own),
         _map_areas(edema_map, own),
         _map_areas(edema_map, others),
     ]
     return torch.cat(parts, dim=1)
 
 
-def _mean_inside(values: Tensor, mask: Tensor) -> Tensor:
+def halved(crops: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Images at half resolution (batch, IMAGES, ...), and the inner masks of this and the others.
+
+    Args:
+        crops: See `readings`.
+        masks: See `readings`.
+    """
+    images = torch.nn.functional.avg_pool3d(crops[:, :IMAGES], kernel_size=(1, 2, 2))
+    inner = torch.clamp((masks - INSIDE_FROM) / (1.0 - INSIDE_FROM), min=0.0)
+    return images, inner[:, :1], inner[:, 1:]
+
+
+def beside(images: Tensor, others: Tensor) -> Tensor:
+    """(batch, IMAGES, 1, 1, 1) mean signal of the other bodies."""
+    return mean_inside(images, others)[:, :, None, None, None]
+
+
+def shares_map(images: Tensor) -> Tensor:
+    """(batch, IMAGES * len(STEPS), ...): how far each voxel lies above each step, 0 to 1."""
+    return torch.cat([torch.sigmoid((images - step) / SOFTNESS) for step in STEPS], dim=1)
+
+
+def mean_inside(values: Tensor, mask: Tensor) -> Tensor:
     """(batch, channel) weighted mean; 0 where the mask is empty."""
     over = (2, 3, 4)
     return (values * mask).sum(dim=over) / (mask.sum(dim=over) + 1e-2)
-
-
-def _shares_above(images: Tensor, mask: Tensor) -> Tensor:
-    """(batch, IMAGES * len(STEPS)): share of the mask above each step."""
-    return torch.cat(
-        [_mean_inside(torch.sigmoid((images - step) / SOFTNESS), mask) for step in STEPS], dim=1
-    )
 
 
 def _map_areas(edema_map: Tensor, mask: Tensor) -> Tensor:
     """(batch, len(MAP_STEPS) + 2): marked shares, the mean, and one that the brightest decide."""
     probability = torch.sigmoid(edema_map)
     areas = [
-        _mean_inside(torch.sigmoid((probability - step) / MAP_SOFTNESS), mask) for step in MAP_STEPS
+        mean_inside(torch.sigmoid((probability - step) / MAP_SOFTNESS), mask) for step in MAP_STEPS
     ]
-    peak = torch.sqrt(torch.sqrt(_mean_inside(probability.square().square(), mask) + 1e-6))
-    return torch.cat([*areas, _mean_inside(probability, mask), peak], dim=1)
+    peak = torch.sqrt(torch.sqrt(mean_inside(probability.square().square(), mask) + 1e-6))
+    return torch.cat([*areas, mean_inside(probability, mask), peak], dim=1)

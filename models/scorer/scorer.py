@@ -6,8 +6,9 @@ scores = scorer(study_volumes, localisation)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any, Final
 
 import numpy as np
@@ -17,24 +18,27 @@ from models.findings import (
     Abstention,
     Call,
     Coverage,
+    Edema,
+    Etiology,
     Feature,
+    Fracture,
     LevelFindings,
     Localisation,
     Scores,
     Shape,
     StudyVolumes,
 )
-from models.geometry import to_lps
 from models.runtime import Session
 from models.scorer import calls
-from models.scorer.boxes import body_voxels
-from models.scorer.calibration import ScorerCalibration, read_calibration, sequence_set
+from models.scorer.agreement import disagreements
+from models.scorer.calibration import FLUID_ONLY, ScorerCalibration, read_calibration, sequence_set
 from models.scorer.contrast import measure_contrast
 from models.scorer.crops import LevelCrops, extract_crops
-from models.scorer.distribution import distribution_statistics, within
+from models.scorer.distribution import distribution_score, distribution_statistics
+from models.scorer.extent import Extent, extent_features
 from models.scorer.heads import HEADS, MIMICS, SHAPES, SIGNS
+from models.scorer.maps import painted, to_own_scale, values_in_bodies
 from models.scorer.measurements import HeightLoss, height_losses
-from models.scorer.resampling import sample_points
 from models.scorer.signs import UNITS, height_signs, measure_signs, of_level
 
 SACRUM: Final = "S1"
@@ -48,11 +52,14 @@ class _Answers:
         probability: Calibrated, by head name.
         heads: (level, len(HEADS)) raw.
         edema_maps: (level, slice, row / 2, column / 2) probability.
+        evidence: (level, slice, row / 2, column / 2) what speaks for a pathological cause; None
+            for a bundle without.
     """
 
     probability: dict[str, NDArray[np.float64]]
     heads: NDArray[np.float32]
     edema_maps: NDArray[np.float32]
+    evidence: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,25 +103,41 @@ class Scorer:
             return self._without_signal(localisation)
         answers = self._ask(crops)
         fluid = "fluid" in crops.channels
-        edema_map, extents = _paste(localisation, crops, answers.edema_maps, self._calibration)
+        judged = [
+            level for level, each in enumerate(localisation.vertebrae) if each.level != SACRUM
+        ]
+        wet = values_in_bodies(localisation, crops, answers.edema_maps, judged)
+        extents = {level: self._extent(value) for level, (_, value) in wet.items()}
         measured = self._measure(localisation, crops, answers)
         levels = tuple(
             self._findings(level, crops, localisation, answers, measured, extents)
             for level in range(len(localisation.vertebrae))
         )
-        abstentions = _abstentions(localisation, crops)
         return Scores(
             levels,
-            edema_map if fluid else None,
-            abstentions,
+            painted(localisation.labels.shape, wet) if fluid else None,
+            _abstentions(localisation, crops),
             edema_threshold=self._calibration.map_threshold,
+            evidence_map=_evidence_map(localisation, crops, answers.evidence, levels),
         )
+
+    def _extent(self, probability: NDArray[np.float32]) -> Extent:
+        model = self._calibration.extent
+        if model is not None:
+            return model(extent_features(probability))
+        return Extent(float((probability >= self._calibration.map_threshold).mean()))
 
     def _ask(self, crops: LevelCrops) -> _Answers:
         outputs = self._session.run({"crops": crops.array, "presence": crops.presence})
         heads = outputs["heads"]
         maps = 1.0 / (1.0 + np.exp(-np.clip(outputs["edema_map"][:, 0], -30.0, 30.0)))
-        return _Answers(self._calibration.probabilities(heads), heads, maps.astype(np.float32))
+        evidence = outputs.get("evidence")
+        return _Answers(
+            self._calibration.probabilities(heads),
+            heads,
+            maps.astype(np.float32),
+            None if evidence is None else evidence[:, 0],
+        )
 
     def _measure(
         self, localisation: Localisation, crops: LevelCrops, answers: _Answers
@@ -136,7 +159,7 @@ class Scorer:
         localisation: Localisation,
         answers: _Answers,
         measured: _Measured,
-        extents: NDArray[np.float64],
+        extents: Mapping[int, Extent],
     ) -> LevelFindings:
         vertebra = localisation.vertebrae[level]
         if vertebra.level == SACRUM:
@@ -150,8 +173,9 @@ class Scorer:
             limits = fluid.volume.limits
             if vertebra.coverage is Coverage.PARTIAL:
                 limits = (*limits, calls.LIMIT_PARTLY_COVERED)
+            extent = extents.get(level, Extent(0.0))
             edema = calls.weigh_contrast(
-                calls.call_edema(chance["edema"], float(extents[level]), points["edema"], limits),
+                calls.call_edema(chance["edema"], extent, points["edema"], limits),
                 float(measured.signs["bright_fraction"][level]),
                 self._calibration.contrast,
             )
@@ -160,16 +184,20 @@ class Scorer:
             loss = measured.losses[level]
             fracture = calls.call_fracture(chance["fracture"], shapes, loss, points["fracture"])
         if edema is not None and fracture is not None:
-            acuity = calls.call_acuity(chance["unhealed"], edema, fracture, points["unhealed"])
+            members = self._calibration.acuity_set(chance["unhealed"], chance["fracture"], group)
+            acuity = calls.call_acuity(
+                chance["unhealed"], edema, fracture, points["unhealed"], members
+            )
             limits = edema.limited_by
-            if group == "fluid_only":
+            if group == FLUID_ONLY:
                 limits = (*limits, calls.LIMIT_T1_MISSING)
             present = Call.PRESENT in (edema.call, fracture.call)
             etiology = calls.call_etiology(
                 chance["pathological"], group, self._calibration, limits, applicable=present
             )
         statistics = distribution_statistics(crops.array[level], crops.presence[level])
-        return LevelFindings(
+        oddness = distribution_score(statistics, self._calibration.bounds)
+        findings = LevelFindings(
             vertebra=vertebra,
             edema=edema,
             fracture=fracture,
@@ -177,8 +205,40 @@ class Scorer:
             etiology=etiology,
             features=_features(level, chance, measured, asked=fluid is not None),
             mimics=_mimics(chance, asked=fluid is not None),
-            in_distribution=within(statistics, self._calibration.bounds),
+            in_distribution=oddness <= 1.0,
+            distribution_score=round(oddness, 3) if isfinite(oddness) else None,
         )
+        if fluid is None:
+            return findings
+        return replace(
+            findings,
+            disagreements=self._disagreements(findings, measured.losses[level]),
+            safety=self._safety(chance),
+        )
+
+    def _disagreements(self, findings: LevelFindings, loss: HeightLoss | None) -> tuple[str, ...]:
+        """Contradictions of calls and measured signs."""
+        said = {name: part.call for name, part in _binary_calls(findings).items()}
+        etiology = findings.etiology
+        if etiology is not None and etiology.call in _AS_CALL:
+            said["pathological"] = _AS_CALL[etiology.call]
+        wall = findings.features["convex_posterior_border"].probability
+        if wall is not None:
+            said["convex_posterior_border"] = _confident(wall)
+        measured = {
+            name: feature.value
+            for name, feature in findings.features.items()
+            if feature.value is not None
+        }
+        if loss is not None:
+            measured["height_loss"] = loss.percent
+        return disagreements(self._calibration.agreements, said, measured)
+
+    def _safety(self, chance: Mapping[str, float]) -> tuple[str, ...]:
+        point = self._calibration.operating_points.get("discitis")
+        if point is None or point.call(chance["mimic_discitis"]) is Call.ABSENT:
+            return ()
+        return (calls.SAFETY_DISCITIS,)
 
     def _without_signal(self, localisation: Localisation) -> Scores:
         """No series shows any of the bodies: nothing can be said of them."""
@@ -188,6 +248,40 @@ class Scorer:
         )
         reason = "No series has signal where the bodies lie."
         return Scores(levels, None, (Abstention("no_signal_in_bodies", "levels", reason),))
+
+
+_AS_CALL: Final = {Etiology.PATHOLOGICAL: Call.PRESENT, Etiology.BENIGN: Call.ABSENT}
+_CONFIDENT: Final = 0.9
+"""A sign is held against its measure from this probability on, or below what is left of 1."""
+
+
+def _binary_calls(findings: LevelFindings) -> dict[str, Edema | Fracture]:
+    parts = {"edema": findings.edema, "fracture": findings.fracture}
+    return {name: part for name, part in parts.items() if part is not None}
+
+
+def _confident(probability: float) -> Call:
+    if probability >= _CONFIDENT:
+        return Call.PRESENT
+    return Call.ABSENT if probability <= 1.0 - _CONFIDENT else Call.INDETERMINATE
+
+
+def _evidence_map(
+    localisation: Localisation,
+    crops: LevelCrops,
+    evidence: NDArray[np.float32] | None,
+    levels: Sequence[LevelFindings],
+) -> NDArray[np.float32] | None:
+    """Evidence on etiology of the bodies whose etiology is judged; None without any."""
+    asked = [
+        level
+        for level, findings in enumerate(levels)
+        if findings.etiology is not None and findings.etiology.pathological_probability is not None
+    ]
+    if evidence is None or not asked:
+        return None
+    values = values_in_bodies(localisation, crops, evidence, asked)
+    return painted(localisation.labels.shape, to_own_scale(values))
 
 
 def _shape_scores(heads: NDArray[np.float32]) -> dict[Shape, float]:
@@ -216,7 +310,7 @@ def _abstentions(localisation: Localisation, crops: LevelCrops) -> tuple[Abstent
     said: list[Abstention] = []
     if "fluid" not in crops.channels:
         said.extend(calls.NO_FLUID)
-    elif sequence_set(crops.presence[0]) == "fluid_only":
+    elif sequence_set(crops.presence[0]) == FLUID_ONLY:
         said.append(calls.T1_MISSING)
     if any(vertebra.level == SACRUM for vertebra in localisation.vertebrae):
         said.append(calls.SACRUM_NOT_SCORED)
@@ -230,32 +324,3 @@ def _abstentions(localisation: Localisation, crops: LevelCrops) -> tuple[Abstent
         if vertebra.coverage is Coverage.PARTIAL and vertebra.level != SACRUM
     )
     return tuple(said)
-
-
-def _paste(
-    localisation: Localisation,
-    crops: LevelCrops,
-    edema_maps: NDArray[np.float32],
-    calibration: ScorerCalibration,
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Bring each crop's edema map home to its own body on the reference grid.
-
-    Returns:
-        (slice, row, column) float32 probability, zero outside bodies; and per level the part of
-        the body above the bundle's map threshold.
-    """
-    labels = localisation.labels
-    whole = np.zeros(labels.shape, dtype=np.float32)
-    extents = np.zeros(len(crops.array))
-    halving = np.diag([1.0, 0.5, 0.5, 1.0])
-    halving[1:3, 3] = -0.25
-    for level, vertebra in enumerate(localisation.vertebrae):
-        if vertebra.level == SACRUM or vertebra.index not in crops.boxes:
-            continue
-        voxels = body_voxels(labels, vertebra.index, crops.boxes[vertebra.index])
-        to_map = halving @ np.linalg.inv(crops.affines[level]) @ localisation.affine
-        value, inside = sample_points(edema_maps[level], to_lps(to_map, voxels))
-        value[~inside] = 0.0
-        whole[tuple(voxels.T)] = value
-        extents[level] = float((value >= calibration.map_threshold).mean())
-    return whole, extents

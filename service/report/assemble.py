@@ -181,6 +181,9 @@ def _level(findings: LevelFindings, table: NDArray[np.uint16]) -> LevelReport:
         in_distribution=findings.in_distribution,
         label_value=int(table[vertebra.index]),
         geometry=_geometry(findings.geometry, table) if findings.geometry else None,
+        distribution_score=findings.distribution_score,
+        disagreements=findings.disagreements,
+        safety=findings.safety,
     )
 
 
@@ -196,4 +199,5 @@ def _edema(edema: Edema) -> EdemaReport:
         extent_fraction=edema.extent_fraction,
         extent_bin=extent_bin(edema),
         limited_by=edema.limited_by,
+        extent_interval=edema.extent_interval,
     )

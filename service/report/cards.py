@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from models.findings import Call, Coverage, Etiology, Shape
@@ -29,6 +29,14 @@ from service.report.markup import Markup, element, join
 UNSAID: Final = "not said"
 SMALL_PROBABILITY: Final = 0.05
 """Mimics below this are counted and not listed."""
+
+SAFETY_WORDS: Final = {
+    "possible_spondylodiscitis": (
+        "Features of spondylodiscitis. Infection must be excluded first: it is an absolute "
+        "contraindication to cement."
+    ),
+}
+"""What a safety code says to the reader."""
 
 COLUMNS: Final = ("Level", "Edema", "Fracture", "Acuity", "Etiology")
 
@@ -118,19 +126,39 @@ def _facts(level: LevelReport) -> Iterator[Markup]:
     else:
         acuity = level.acuity
         bar = _score(acuity.probability_unhealed, "probability unhealed")
-        yield _fact("Acuity", _chips(words(acuity.call), bar))
+        yield _fact("Acuity", _chips(words(acuity.call), bar, _cannot_tell(acuity.prediction_set)))
     yield _fact("Etiology", _etiology(level.etiology) if level.etiology else UNSAID)
     if level.body is not None:
         yield _fact("Body", _body(level.body))
     if level.mimics:
         yield _fact("Mimics", _mimics(level))
-    if level.features:
-        signs = (_feature(name, sign) for name, sign in level.features.items())
-        yield _fact("Signs", _chips(*signs))
+    yield from _signs(level)
     if level.coverage is Coverage.PARTIAL:
         yield _fact("Coverage", "The body is cut by the edge of the image.")
+    yield from _cautions(level)
+
+
+def _signs(level: LevelReport) -> Iterator[Markup]:
+    """Learned signs beside measured ones, so that a reader can hold one against the other."""
+    learned = {n: sign for n, sign in level.features.items() if sign.probability is not None}
+    measured = {n: sign for n, sign in level.features.items() if sign.value is not None}
+    if learned:
+        chips = (_score(sign.probability or 0.0, words(n)) for n, sign in learned.items())
+        yield _fact("Signs seen", _chips(*chips))
+    if measured:
+        yield _fact("Signs measured", _chips(*(_feature(n, sign) for n, sign in measured.items())))
+    if level.disagreements:
+        said = (f"{words(code)}: network and measurement differ" for code in level.disagreements)
+        yield _fact("Disagreement", _chips(*said))
+
+
+def _cautions(level: LevelReport) -> Iterator[Markup]:
+    for code in level.safety:
+        yield _fact("Safety", SAFETY_WORDS.get(code, words(code)))
     if not level.in_distribution:
-        yield _fact("Caution", "The image here is unlike those the networks were trained on.")
+        score = level.distribution_score
+        far = "" if score is None else f" (distance {score:g}, 1 is the edge)"
+        yield _fact("Caution", f"The image here is unlike those the networks were trained on{far}.")
 
 
 def _fact(term: str, content: str) -> Markup:
@@ -165,7 +193,9 @@ def _limits(codes: tuple[str, ...]) -> Markup | None:
 def _edema(edema: EdemaReport) -> Markup:
     extent = None
     if edema.call is not Call.ABSENT:
-        extent = f"{percent(edema.extent_fraction)} of the body ({words(edema.extent_bin)})"
+        between = edema.extent_interval
+        within = f", {percent(between[0])} to {percent(between[1])}" if between else ""
+        extent = f"{percent(edema.extent_fraction)} of the body{within} ({words(edema.extent_bin)})"
     return _chips(words(edema.call), _score(edema.probability), extent, _limits(edema.limited_by))
 
 
@@ -182,13 +212,17 @@ def _fracture(fracture: FractureReport) -> Markup:
 
 def _etiology(etiology: EtiologyReport) -> Markup:
     probability = etiology.pathological_probability
-    several = len(etiology.prediction_set) > 1
     return _chips(
         words(etiology.call),
         _score(probability, "pathological") if probability is not None else None,
-        f"cannot tell {' from '.join(map(words, etiology.prediction_set))}" if several else None,
+        _cannot_tell(etiology.prediction_set),
         _limits(etiology.limited_by),
     )
+
+
+def _cannot_tell(members: Sequence[str]) -> str | None:
+    """What a conformal set with several members says; None for one or none."""
+    return f"cannot tell {' from '.join(map(words, members))}" if len(members) > 1 else None
 
 
 def _body(body: BodyReport) -> Markup:

@@ -12,7 +12,7 @@ from pydicom.sr.coding import Code
 from models.findings import Shape
 from service.report import codes
 from service.report.document import LevelReport, ReviewReport, StudyReport
-from service.report.headline import statement
+from service.report.headline import statement, words
 
 
 def measured_values(level: LevelReport) -> Iterator[tuple[Code, float, Code]]:
@@ -75,6 +75,10 @@ def limits(level: LevelReport) -> Iterator[str]:
     if level.etiology is not None and level.etiology.prediction_set:
         names = ", ".join(one.value for one in level.etiology.prediction_set)
         yield f"Etiology, conformal set: {names}."
+    for code in level.safety:
+        yield f"Safety: {words(code)}."
+    for code in level.disagreements:
+        yield f"Network and measurement differ: {words(code)}."
     if not level.in_distribution:
         yield "This body looks unlike what the networks were trained on."
 

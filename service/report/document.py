@@ -159,6 +159,7 @@ class EdemaReport(_Part):
     extent_fraction: Probability
     extent_bin: ExtentBin
     limited_by: tuple[str, ...]
+    extent_interval: tuple[Probability, Probability] | None = None
 
 
 class FractureReport(_Part):
@@ -172,10 +173,11 @@ class FractureReport(_Part):
 
 
 class AcuityReport(_Part):
-    """Whether a fracture is unhealed; never its age."""
+    """Whether a fracture is unhealed, never its age; with the set that a conformal bound allows."""
 
     call: Acuity
     probability_unhealed: Probability
+    prediction_set: tuple[Acuity, ...] = ()
 
 
 class EtiologyReport(_Part):
@@ -309,6 +311,10 @@ class LevelReport(_Part):
     Attributes:
         label_value: The value that the body has in `vertebrae.nii.gz`.
         geometry: For planning; null for the sacrum.
+        distribution_score: How far the images of this body lie from the middle of what the
+            networks were trained on, 1 at the edge; null where it could not be measured.
+        disagreements: Calls that a measured sign contradicts, "<question>_against_<sign>".
+        safety: Findings that make a procedure dangerous, as codes.
     """
 
     level: str | None
@@ -326,6 +332,9 @@ class LevelReport(_Part):
     in_distribution: bool
     label_value: int
     geometry: GeometryReport | None = None
+    distribution_score: Measured | None = None
+    disagreements: tuple[str, ...] = ()
+    safety: tuple[str, ...] = ()
 
 
 class AbstentionReport(_Part):

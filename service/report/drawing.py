@@ -20,6 +20,7 @@ from PIL import Image
 from models.findings import Localisation, Scores, StudyVolumes
 from models.geometry import Affine, spacing_of, to_index, to_lps
 from models.scorer.calls import UNSUPPORTED
+from models.scorer.resampling import sample_points
 from models.volume import FLUID_SENSITIVE, Role, Volume, in_sagittal_order
 from service.report.contours import Contour, trace
 from service.report.resampling import resample, to_grey
@@ -127,6 +128,8 @@ class StudyViews:
         self._labels = _on_grid(localisation.labels, localisation.affine)
         edema = _called_edema(localisation, scores)
         self._edema = None if edema is None else _on_grid(edema, localisation.affine)
+        evidence = None if scores is None else scores.evidence_map
+        self._evidence = None if evidence is None else _on_grid(evidence, localisation.affine)
         self._vertebrae = {vertebra.index: vertebra for vertebra in localisation.vertebrae}
         self._best_slices = self._most_edema()
         # What is made under the lock holds the interpreter anyway, so that waiting costs nothing.
@@ -191,6 +194,44 @@ class StudyViews:
         plane = to_grey(self._edema.array[view.slice_index], (0.0, 1.0))
         heat = resample(plane, view.corner, view.px_per_index, view.size)
         return heat if heat.any() else None
+
+    def explains(self, index: int) -> bool:
+        """Whether there is evidence on the etiology of a body to be shown."""
+        if self._evidence is None:
+            return False
+        return bool(np.any(self._evidence.array[self._labels.array == index]))
+
+    @property
+    def evidence_role(self) -> Role:
+        """The series that evidence is laid over: the one that tells fat from tumour best."""
+        return Role.T1 if Role.T1 in self.roles else self.roles[0]
+
+    def evidence(self, view: View) -> NDArray[np.uint8] | None:
+        """Give the evidence on etiology in the pixels of a view.
+
+        Returns:
+            (height, width): from 0, against a pathological cause, over 128, nothing, to 255, for
+            one. None where there is none to show.
+        """
+        if self._evidence is None:
+            return None
+        volume = self._volumes[view.role]
+        low = np.maximum(np.floor(np.array(view.corner)).astype(int), 0)
+        span = np.array(view.size[::-1]) / np.array(view.px_per_index)
+        high = np.minimum(np.ceil(np.array(view.corner) + span).astype(int) + 1, volume.shape[1:])
+        rows, columns = np.meshgrid(
+            np.arange(low[0], high[0]), np.arange(low[1], high[1]), indexing="ij"
+        )
+        places = np.stack([np.full(rows.shape, view.slice_index), rows, columns], axis=-1)
+        there = to_index(self._evidence.affine, to_lps(volume.affine, places.reshape(-1, 3)))
+        values, inside = sample_points(self._evidence.array, there)
+        plane = np.zeros(volume.shape[1:], dtype=np.float32)
+        plane[low[0] : high[0], low[1] : high[1]] = np.where(inside, values, 0.0).reshape(
+            rows.shape
+        )
+        if not plane.any():
+            return None
+        return resample(to_grey(plane, (-1.0, 1.0)), view.corner, view.px_per_index, view.size)
 
     def _view(
         self,

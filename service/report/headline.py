@@ -131,8 +131,11 @@ def flags(level: LevelReport) -> Iterator[str]:
     if level.coverage is Coverage.PARTIAL:
         yield "cut by the image"
     yield from (f"or {name.level} {percent(name.confidence)}" for name in level.alternatives)
+    yield from map(words, level.safety)
     if not level.in_distribution:
         yield "unlike training"
+    if level.disagreements:
+        yield "network and measurement differ"
     parts = (part for part in (level.edema, level.etiology) if part is not None)
     yield from map(words, dict.fromkeys(code for part in parts for code in part.limited_by))
 

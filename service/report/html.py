@@ -34,7 +34,12 @@ from service.report.headline import (
 )
 from service.report.key_images import levels_by_index
 from service.report.markup import Markup, element, join
-from service.report.painting import NAME_GAP_PX, heat_palette
+from service.report.painting import (
+    EVIDENCE_CAPTION,
+    NAME_GAP_PX,
+    evidence_palette,
+    heat_palette,
+)
 from service.report.png import png
 from service.report.result import StudyResult
 
@@ -155,6 +160,10 @@ def _crops(views: StudyViews, index: int, level: LevelReport) -> Markup:
         view = views.crop(role, index, CROP_PX_PER_MM)
         caption = (ROLE_NAMES[role], f", slice {view.slice_index + 1}")
         figures.append(_figure(views, view, {index: level}, caption, named=False))
+    if views.explains(index):
+        view = views.crop(views.evidence_role, index, CROP_PX_PER_MM)
+        caption = (f"Evidence on {ROLE_NAMES[view.role]}: ", EVIDENCE_CAPTION)
+        figures.append(_evidence_figure(views, view, {index: level}, caption))
     return element("div", *figures, class_="crops")
 
 
@@ -166,12 +175,35 @@ def _figure(
     *,
     named: bool = True,
 ) -> Markup:
-    # Slice, edema map and lines share one coordinate system, so that no layout can part them.
-    width, height = view.size
     layers = [_layer(view, png(view.grey))]
     heat = views.heat(view)
     if heat is not None:
         layers.append(_layer(view, png(heat, heat_palette()), class_="heat"))
+    return _layered(views, view, levels, caption, (layers, named))
+
+
+def _evidence_figure(
+    views: StudyViews, view: View, levels: dict[int, LevelReport], caption: tuple[str | None, ...]
+) -> Markup:
+    """The slice again, with what speaks for and against a pathological cause."""
+    layers = [_layer(view, png(view.grey))]
+    evidence = views.evidence(view)
+    if evidence is not None:
+        layers.append(_layer(view, png(evidence, evidence_palette()), class_="heat"))
+    return _layered(views, view, levels, caption, (layers, False))
+
+
+def _layered(
+    views: StudyViews,
+    view: View,
+    levels: dict[int, LevelReport],
+    caption: tuple[str | None, ...],
+    painted: tuple[list[Markup], bool],
+) -> Markup:
+    """Lay outlines over painted layers; `painted` holds these and whether levels are named."""
+    # Slice, maps and lines share one coordinate system, so that no layout can part them.
+    width, height = view.size
+    layers, named = painted
     outlines = views.outlines(view, levels)
     marks = (_mark(outline, levels[outline.index], view, named=named) for outline in outlines)
     picture = element(

@@ -25,7 +25,7 @@ from service.report.headline import (
     words,
 )
 from service.report.key_image_places import PanelPlace, place_of
-from service.report.painting import panel, sheet
+from service.report.painting import EVIDENCE_CAPTION, explained_panel, panel, sheet
 from service.report.png import png
 from service.report.result import StudyResult
 
@@ -41,7 +41,7 @@ class KeyImage:
         caption: What it shows.
         png: The file's bytes.
         label_value: Of the one body it shows; None for the overview.
-        panels: The slices on it, and where they lie.
+        panels: The slices on it, and where they lie; not the one that shows evidence again.
     """
 
     number: int
@@ -76,8 +76,12 @@ def key_images(result: StudyResult, views: StudyViews | None = None) -> Iterator
         panels = [panel(views, view, {index: level}, named=False) for view in crops]
         lines = tuple(_caption(level))
         captions = [slice_caption(view) for view in crops]
+        if views.explains(index):
+            shown = views.crop(views.evidence_role, index, CROP_PX_PER_MM)
+            panels.append(explained_panel(views, shown, {index: level}))
+            captions.append(f"Evidence: {EVIDENCE_CAPTION}")
         picture, corners = sheet(panels, captions, lines, ())
-        places = _places(crops, corners)
+        places = _places(crops, corners[: len(crops)])
         yield KeyImage(number, lines[0], png(picture), level.label_value, places)
 
 

@@ -33,6 +33,12 @@ FAINT: Final[Colour] = (160, 170, 178)
 BLACK: Final[Colour] = (0, 0, 0)
 HEAT: Final[Colour] = (255, 120, 20)
 HEAT_OPACITY: Final = 0.55
+FOR: Final[Colour] = TONE_COLOURS[Tone.PATHOLOGICAL]
+AGAINST: Final[Colour] = TONE_COLOURS[Tone.HEALED]
+EVIDENCE_OPACITY: Final = 0.6
+EVIDENCE_CAPTION: Final = "pink speaks for, blue against a pathological cause"
+FAINTEST: Final = 0.15
+"""Evidence below this part of a body's strongest is not painted."""
 GAP_PX: Final = 12
 LINE_PX: Final = 30
 CAPTION_PX: Final = 26
@@ -64,6 +70,24 @@ def panel(
         draw = ImageDraw.Draw(picture)
         for outline in outlines:
             _name(draw, outline, levels[outline.index], view.role)
+    return picture
+
+
+def explained_panel(
+    views: StudyViews, view: View, levels: Mapping[int, LevelReport]
+) -> Image.Image:
+    """Paint a view with what speaks for and against a pathological cause; RGB."""
+    picture = Image.fromarray(view.grey).convert("RGB")
+    evidence = views.evidence(view)
+    if evidence is not None:
+        painted = evidence_palette()[evidence]
+        picture.paste(
+            Image.fromarray(np.ascontiguousarray(painted[..., :3])),
+            (0, 0),
+            Image.fromarray(np.ascontiguousarray(painted[..., 3])),
+        )
+    for outline in views.outlines(view, levels):
+        _stroke(picture, outline, tone_of(levels[outline.index]))
     return picture
 
 
@@ -120,6 +144,22 @@ def heat_palette() -> NDArray[np.uint8]:
     palette = np.empty((256, 4), dtype=np.uint8)
     palette[:, :3] = HEAT
     palette[:, 3] = np.arange(256) * HEAT_OPACITY
+    palette.setflags(write=False)
+    return palette
+
+
+@cache
+def evidence_palette() -> NDArray[np.uint8]:
+    """Colour signed evidence, 128 being none: more opaque where stronger.
+
+    Returns:
+        (256, 4) RGBA, read-only.
+    """
+    strength = np.abs(np.arange(256) - 128) / 128.0
+    palette = np.empty((256, 4), dtype=np.uint8)
+    palette[:128, :3], palette[128:, :3] = AGAINST, FOR
+    # Faint evidence is everywhere and says nothing.
+    palette[:, 3] = 255 * EVIDENCE_OPACITY * np.clip((strength - FAINTEST) / (1 - FAINTEST), 0, 1)
     palette.setflags(write=False)
     return palette
 

@@ -14,6 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +26,7 @@ from service.settings import Settings
 from tests.benchmark.floors import gemm_flops_per_second, read_seconds, write_seconds
 from tests.benchmark.measure import Bench, Run
 from tests.benchmark.peer import PeerTime, plan_for, time_peer
+from tests.benchmark.scorer import scorer_text, time_scorer
 from tests.benchmark.study import write_benchmark_study
 from tests.benchmark.table import Line, machine, peer_text, stage_table
 
@@ -80,6 +82,8 @@ def _ours(options: argparse.Namespace, scratch: Path) -> tuple[dict[str, Any], V
         f"then the median of {len(runs)}:"
     )
     _say(stage_table(lines))
+    largest = time_scorer(None, options.threads)
+    _say(scorer_text(largest))
     figures = {
         "machine": machine(),
         "threads": options.threads,
@@ -92,6 +96,7 @@ def _ours(options: argparse.Namespace, scratch: Path) -> tuple[dict[str, Any], V
             {"stage": line.stage, "ms": line.seconds * 1000, "floor_ms": _ms(line.floor_s)}
             for line in lines
         ],
+        "scorer_alone": asdict(largest),
     }
     return figures, volumes.reference, typical
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from training.evaluate_real.bodies import summarise, table
 from training.evaluate_real.edema import edema_table, summarise_edema
+from training.evaluate_real.inserted import inserted_table, summarise_inserted
 from training.evaluate_real.networks import open_localiser, open_scorer
 from training.evaluate_real.run import evaluate
 from training.evaluate_real.studies import GROUPS
@@ -43,10 +44,14 @@ def main() -> int:
     sys.stdout.write(table({g: row for g, row in figures.items() if row["series"]}) + "\n")
     findings = summarise_edema([reading for result in results for reading in result.edema])
     sys.stdout.write("\n" + edema_table(findings) + "\n")
+    inserted = summarise_inserted([one for result in results for one in result.inserted])
+    if inserted["curve"]:
+        sys.stdout.write("\n" + inserted_table(inserted) + "\n")
     if given.json:
         content = {
             "groups": figures,
             "findings": findings,
+            "inserted_edema": inserted,
             "series": [asdict(result) for result in results],
         }
         given.json.write_text(json.dumps(content, indent=2))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from training.evaluate_real.edema import EdemaReading
+from training.evaluate_real.inserted import Inserted
 from training.evaluate_real.proportions import wilson
 from training.localiser.matching import StudyScore
 
@@ -24,6 +25,7 @@ class Result:
         anchor: What levels were counted from.
         score: None when ingest did not give the series' volume.
         edema: One reading per body where the series is its study's fluid-sensitive one.
+        inserted: What was said of edema put into one of its bodies.
     """
 
     study: str
@@ -32,6 +34,7 @@ class Result:
     anchor: str
     score: StudyScore | None
     edema: tuple[EdemaReading, ...] = ()
+    inserted: tuple[Inserted, ...] = ()
 
 
 def summarise(results: Sequence[Result]) -> dict[str, Any]:

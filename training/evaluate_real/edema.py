@@ -136,9 +136,17 @@ def summarise_edema(readings: Sequence[EdemaReading]) -> dict[str, Any]:
     return {
         "note": UNADJUDICATED,
         "by_reading": by_reading,
+        "visible_above_all_others": _ranked(of_read),
         "healthy": healthy,
         "bodies": [asdict(reading) for reading in readings if reading.study in studies],
     }
+
+
+def _ranked(readings: Sequence[EdemaReading]) -> bool | None:
+    """Whether every body with visible edema scores above every one without; None without both."""
+    seen = [reading.probability for reading in readings if reading.visible]
+    unseen = [reading.probability for reading in readings if reading.visible is False]
+    return min(seen) > max(unseen) if seen and unseen else None
 
 
 def _calls(readings: Sequence[EdemaReading]) -> dict[str, int]:
@@ -172,6 +180,9 @@ def edema_table(figures: Mapping[str, Any]) -> str:
                 f"{calls['present']}, indeterminate {calls['indeterminate']}, "
                 f"absent {calls['absent']}"
             )
+    if figures["visible_above_all_others"] is not None:
+        said = "yes" if figures["visible_above_all_others"] else "no"
+        lines.append(f"every body read as visible scores above every one read as not: {said}")
     for group, calls in figures["healthy"].items():
         if not calls["bodies"]:
             lines.append(f"volunteers, {group}: no fluid-sensitive series")

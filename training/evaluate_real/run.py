@@ -13,6 +13,7 @@ from models.scorer.scorer import Scorer
 from models.volume import FLUID_SENSITIVE
 from training.evaluate_real.bodies import Result
 from training.evaluate_real.edema import EdemaReading, read_edema
+from training.evaluate_real.inserted import Inserted, inserted_of
 from training.evaluate_real.overlays import draw
 from training.evaluate_real.studies import Truth, mask_on, read_volumes, truths_of
 from training.localiser.matching import score_localisation
@@ -57,6 +58,8 @@ def _evaluate_series(
     if overlays is not None:
         draw(overlays / f"{truth.study}-{truth.group}.png", volume, found, masks)
     edema: tuple[EdemaReading, ...] = ()
+    inserted: tuple[Inserted, ...] = ()
     if scorer is not None and volume is study.reference and volume.role in FLUID_SENSITIVE:
         edema = read_edema(truth, scorer(study, found), masks, volume.affine, names)
-    return Result(truth.study, truth.group, seconds, found.anchor.value, score, edema)
+        inserted = tuple(inserted_of(truth, study, found, masks, scorer))
+    return Result(truth.study, truth.group, seconds, found.anchor.value, score, edema, inserted)

@@ -8,6 +8,7 @@ gives the `calibration` and `operating_points` sections of the bundle's metadata
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -15,15 +16,26 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from models.scorer.calibration import OperatingPoint, Platt, sequence_set
+from models.scorer.calibration import FLUID_ONLY, OperatingPoint, Platt
 from models.scorer.contrast import ContrastRule
 from models.scorer.distribution import distribution_statistics
 from models.scorer.heads import BINARY_HEADS, HEADS
 from models.scorer.network import ScorerNetwork
+from training.scorer.conformal import (
+    COVERAGE_FLUID_ONLY,
+    NOMINAL_COVERAGE,
+    acuity_quantiles,
+    etiology_quantiles,
+    fit_extent,
+)
 from training.scorer.pool import LevelPool
 from training.scorer.predict import MAP_LEVELS, Predictions, predict
+from training.scorer.ranges import fit_agreements
 
-VIEWS: Final = {"as_acquired": (), "fluid_only": ("t1", "t2", "dixon_fat")}
+VIEWS: Final[Mapping[str, tuple[str, ...]]] = {
+    "as_acquired": (),
+    "fluid_only": ("t1", "t2", "dixon_fat"),
+}
 """Choices of series calibration is fitted over and evaluated on: name to hidden channels."""
 
 
@@ -51,7 +63,9 @@ CALLED: Final = tuple(ACCEPTED)
 EVEN: Final = 0.5
 """Nothing is called present below an even chance, however rare it is among the negatives."""
 
-NOMINAL_COVERAGE: Final = 0.90
+DISCITIS: Final = AcceptedErrors(missed=0.05, false=0.01)
+"""For the safety flag, which is raised from the lower threshold on."""
+
 FEWEST: Final = 8
 """With fewer answers of a class nothing is fitted for a head."""
 
@@ -91,16 +105,28 @@ def fit_calibration(
         points[name] = choose_point(
             platt[name].probability(logits), positive, ACCEPTED[name], chosen_on
         )
+    logits, positive = _answers(every, "mimic_discitis")
+    if positive.sum() >= FEWEST:
+        chance = platt["mimic_discitis"].probability(logits)
+        points["discitis"] = choose_point(chance, positive, DISCITIS, chosen_on)
+    heights = reference_heights(training)
     return FittedCalibration(
         calibration={
             "heads": list(HEADS),
             "platt": {
                 name: {"scale": pair.scale, "bias": pair.bias} for name, pair in platt.items()
             },
-            "etiology_quantile": _etiology_quantiles(every, platt["pathological"]),
-            "etiology_coverage": NOMINAL_COVERAGE,
+            "etiology_quantile": etiology_quantiles(every, platt["pathological"]),
+            "etiology_coverage": {
+                "fat_contrast": NOMINAL_COVERAGE,
+                FLUID_ONLY: COVERAGE_FLUID_ONLY,
+            },
+            "acuity_quantile": acuity_quantiles(every, platt),
+            "acuity_coverage": NOMINAL_COVERAGE,
+            "extent": fit_extent(every),
+            "agreements": fit_agreements(held_out, heights),
             "map_threshold": choose_map_threshold(views["as_acquired"]),
-            "reference_heights_mm": reference_heights(training),
+            "reference_heights_mm": heights,
             "bounds": statistic_bounds(training),
             "fitted_on": chosen_on,
             "contrast": asdict(ContrastRule()),
@@ -173,28 +199,6 @@ def choose_point(
         specificity=round(float((probability[~positive] < low).mean()), 4),
         chosen_on=chosen_on,
     )
-
-
-def _etiology_quantiles(seen: Predictions, platt: Platt) -> dict[str, float]:
-    """Split-conformal quantile of 1 - probability of the true etiology, per sequence set."""
-    column = HEADS.index("pathological")
-    truth = seen.targets[:, column]
-    groups = np.array([sequence_set(presence) for presence in seen.presence])
-    probability = platt.probability(seen.heads[:, column])
-    quantiles = {}
-    for name in ("fat_contrast", "fluid_only"):
-        asked = np.isfinite(truth) & (groups == name)
-        of_truth = np.where(truth[asked] > 0.5, probability[asked], 1.0 - probability[asked])
-        quantiles[name] = conformal_quantile(1.0 - of_truth, NOMINAL_COVERAGE)
-    return quantiles
-
-
-def conformal_quantile(scores: NDArray[np.float64], coverage: float) -> float:
-    """The finite-sample split-conformal quantile; 1 (every class) when there are too few scores."""
-    rank = int(np.ceil((len(scores) + 1) * coverage))
-    if rank > len(scores):
-        return 1.0
-    return round(float(np.sort(scores)[rank - 1]), 6)
 
 
 def choose_map_threshold(seen: Predictions) -> float:

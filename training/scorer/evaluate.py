@@ -1,227 +1,156 @@
-"""How good the scorer is on held-out synthetic cases: by question, by series shown, by stratum.
+"""Judge a scorer on synthetic cases, with baselines beside it: JSON, a page with plots, a table.
 
-Every figure here is of synthetic spines and must be called so.
+    python -m training.scorer.evaluate --out DIR [--held-out 120] [--stress 60] [--training 120]
+
+Cases are drawn into DIR and kept. Thresholds were fitted on one half of the held-out seeds; only
+the other half is judged here.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from models.findings import BodySize, Coverage, LevelName, Vertebra
-from models.scorer.calibration import ScorerCalibration, sequence_set
-from models.scorer.heads import BINARY_HEADS, HEADS, MIMICS, SHAPES
-from models.scorer.measurements import height_losses
+from models.manifest import MODEL_SAFETENSORS
+from models.registry import Bundle, open_verified, read_bundle, resolve
+from models.runtime import load_network
+from models.scorer.calibration import ScorerCalibration, read_calibration
 from models.scorer.network import ScorerNetwork
-from training.scorer.calibrate import CALLED
+from service.report.outputs import write_atomically
+from training.phantom.recipe import load_recipe
+from training.scorer.baselines import TASKS, Baseline, baselines, compared
+from training.scorer.cache import fill_cache
+from training.scorer.export import halves, whole
+from training.scorer.figures import evaluate
+from training.scorer.page import page
 from training.scorer.pool import LevelPool
-from training.scorer.predict import MAP_LEVELS, Predictions, predict
-from training.scorer.statistics import auroc, bootstrap_interval, expected_calibration_error
+from training.scorer.predict import predict
 
-VIEWS: Final = {
-    "as_acquired": (),
-    "fluid_and_t1": ("t2", "dixon_fat"),
-    "fluid_only": ("t1", "t2", "dixon_fat"),
-    "no_fluid": ("fluid",),
-}
-"""What is hidden from the network for each part of the table."""
+FOLDERS: Final = {"validate": "held_out", "stress": "stress", "train": "train"}
+"""Recipe to the folder its crops are kept in."""
 
 
-def evaluate(
-    network: ScorerNetwork, pool: LevelPool, calibration: ScorerCalibration
-) -> dict[str, Any]:
-    """Every figure the model card shows, as plain JSON.
+def judge(
+    network: ScorerNetwork,
+    calibration: ScorerCalibration,
+    pools: Mapping[str, LevelPool],
+    training: LevelPool,
+) -> tuple[dict[str, Any], dict[str, dict[str, list[Baseline]]]]:
+    """Figures of every set, and its baselines' scores for plots.
 
     Args:
-        network: Trained.
-        pool: Held-out levels that took no part in training or calibration.
-        calibration: As read back from the bundle's metadata.
+        network: Of the bundle.
+        calibration: Of the bundle.
+        pools: Name of a test set to its levels.
+        training: What baselines learn from.
     """
-    result: dict[str, Any] = {"levels": len(pool.crops), "data": "synthetic, held out"}
-    for view, hide in VIEWS.items():
-        seen = predict(network, pool, hide)
-        result[view] = {
-            name: _binary(seen, name, calibration)
-            for name in (*CALLED, *(f"mimic_{mimic}" for mimic in MIMICS))
-        }
-        if view == "no_fluid":
-            continue
-        result[view]["extent"] = _extent(seen, calibration)
-        result[view]["etiology_sets"] = _sets(seen, calibration)
-        if view == "as_acquired":
-            result[view]["shape"] = _shape(seen)
-            result[view]["height_loss_learned"] = _height_error(seen)
-            result["strata"] = _strata(seen, pool, calibration)
-    result["height_loss_measured"] = measured_height_error(pool, calibration)
-    return result
+    figures: dict[str, Any] = {}
+    beside: dict[str, dict[str, list[Baseline]]] = {}
+    for name, pool in pools.items():
+        seen = predict(network, pool)
+        beside[name] = {task: baselines(training, pool, calibration, task) for task in TASKS}
+        rows = {task: compared(seen, found, task) for task, found in beside[name].items()}
+        figures[name] = evaluate(network, pool, calibration, seen) | {"baselines": rows}
+    return figures, beside
 
 
-def _binary(seen: Predictions, name: str, calibration: ScorerCalibration) -> dict[str, Any]:
-    truth = seen.targets[:, HEADS.index(name)]
-    asked = np.isfinite(truth)
-    if not asked.any():
-        return {"asked": 0}
-    probability = calibration.platt[name].probability(seen.heads[asked, HEADS.index(name)])
-    positive = truth[asked] > 0.5
-    figures: dict[str, Any] = {
-        "asked": int(asked.sum()),
-        "positive": int(positive.sum()),
-        "auroc": _rounded(auroc(probability, positive)),
-        "auroc_95": bootstrap_interval(probability, positive),
-        "ece": _rounded(expected_calibration_error(probability, positive)),
+def network_of(bundle: Bundle) -> ScorerNetwork:
+    """The bundle's network, for PyTorch.
+
+    Raises:
+        TypeError: The bundle holds another kind of network.
+    """
+    network = load_network(bundle.manifest.network, open_verified(bundle)[MODEL_SAFETENSORS])
+    if not isinstance(network, ScorerNetwork):
+        raise TypeError(f"{bundle.name} is not a scorer")
+    return network.eval()
+
+
+def told(figures: Mapping[str, Any]) -> str:
+    """The main figures as text."""
+    lines = []
+    for name, found in figures.items():
+        lines += [f"{name}: {found['levels']} levels, synthetic", ""]
+        lines += _task_lines(found)
+        extent = found["as_acquired"]["extent"]
+        if extent["bodies"]:
+            lines.append(
+                f"  extent: error {extent['mean_error_points']} points, bins right "
+                f"{extent['bins_right']}, interval holds {extent.get('interval_coverage')}"
+            )
+        for part in ("height_loss_learned", "height_loss_measured"):
+            one = found["as_acquired"].get(part) or found.get(part) or {}
+            if one.get("levels"):
+                lines.append(
+                    f"  {part.replace('_', ' ')}: error {one['mean_error_points']} points, "
+                    f"Genant kappa {one['genant_kappa_quadratic']}"
+                )
+        for mimic, one in found["kept_from_unhealed"].items():
+            if one["levels"]:
+                lines.append(f"  {mimic}: kept from unhealed {one['kept']} of {one['levels']}")
+        for stratum, one in found["strata"].items():
+            area = one["unhealed"].get("auroc", "too few")
+            lines.append(f"  {stratum}: {one['levels']} levels, unhealed AUROC {area}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _task_lines(found: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for view in ("as_acquired", "fluid_and_t1", "fluid_only"):
+        for task in TASKS:
+            one = found[view][task]
+            if one.get("auroc") is not None:
+                lines.append(
+                    f"  {task}, {view.replace('_', ' ')}: AUROC {one['auroc']} {one['auroc_95']}, "
+                    f"ECE {one['ece']}, {one['positive']} of {one['asked']} positive"
+                )
+        for part in ("etiology_sets", "acuity_sets"):
+            for group, one in found[view][part].items():
+                lines.append(
+                    f"  {part.replace('_', ' ')}, {view.replace('_', ' ')}, {group}: hold "
+                    f"{one['coverage']} (nominal {one['nominal']}), size {one['mean_size']}"
+                )
+    for task, rows in found["baselines"].items():
+        for row in rows:
+            detail = f" ({row['detail']})" if row["detail"] else ""
+            lines.append(f"  {task}, {row['model']}{detail}: AUROC {row['auroc']}")
+    return lines
+
+
+def main() -> None:
+    """Draw what is missing, judge, write JSON and page, print the table."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--bundle", type=Path, help="a bundle's folder; the served one by default")
+    parser.add_argument("--held-out", type=int, default=120, help="held-out patients, both halves")
+    parser.add_argument("--stress", type=int, default=60, help="patients of the shifted recipe")
+    parser.add_argument("--training", type=int, default=120, help="patients baselines learn from")
+    given = parser.parse_args()
+    bundle = read_bundle(given.bundle) if given.bundle else resolve("scorer")
+    counts = {"validate": given.held_out, "stress": given.stress, "train": given.training}
+    for name, count in counts.items():
+        fill_cache(load_recipe(name), given.out / FOLDERS[name], count)
+    pools = {
+        "held out": halves(given.out / FOLDERS["validate"])[1],
+        "stress": whole(given.out / FOLDERS["stress"]),
     }
-    if name in calibration.operating_points:
-        point = calibration.operating_points[name]
-        called, absent = probability >= point.high, probability < point.low
-        figures |= {
-            "sensitivity": _share(called[positive]),
-            "specificity": _share(absent[~positive]),
-            "indeterminate": _share(~called & ~absent),
-        }
-    return figures
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
-
-
-def _share(flags: NDArray[np.bool_]) -> float | None:
-    return round(float(flags.mean()), 4) if len(flags) else None
-
-
-def _extent(seen: Predictions, calibration: ScorerCalibration) -> dict[str, Any]:
-    """Mean error of the edematous part in points, and how often its bin is right."""
-    wet = seen.targets[:, HEADS.index("edema")] > 0.5
-    if not wet.any():
-        return {"bodies": 0}
-    column = MAP_LEVELS.index(calibration.map_threshold)
-    predicted, truth = seen.extents[wet, column], seen.extent_truth[wet]
-    return {
-        "bodies": int(wet.sum()),
-        "mean_error_points": round(100 * float(np.abs(predicted - truth).mean()), 2),
-        "bins_right": _share((predicted >= 0.5) == (truth >= 0.5)),
-    }
-
-
-def _sets(seen: Predictions, calibration: ScorerCalibration) -> dict[str, Any]:
-    """Coverage and mean size of the etiology sets, per sequence set."""
-    column = HEADS.index("pathological")
-    groups = np.array([sequence_set(presence) for presence in seen.presence])
-    probability = calibration.platt["pathological"].probability(seen.heads[:, column])
-    truth = seen.targets[:, column]
-    result = {}
-    for group in sorted(set(groups)):
-        asked = np.flatnonzero(np.isfinite(truth) & (groups == group))
-        sets = [calibration.etiology_set(float(probability[i]), group) for i in asked]
-        right = [
-            ("pathological" if truth[i] > 0.5 else "benign") in members
-            for i, members in zip(asked, sets, strict=True)
-        ]
-        if sets:
-            result[group] = {
-                "asked": len(sets),
-                "coverage": round(float(np.mean(right)), 4),
-                "mean_size": round(float(np.mean([len(members) for members in sets])), 3),
-            }
-    return result
-
-
-def _shape(seen: Predictions) -> dict[str, Any]:
-    first = HEADS.index(f"shape_{SHAPES[0]}")
-    columns = slice(first, first + len(SHAPES))
-    truth = seen.targets[:, columns].argmax(axis=1)
-    said = seen.heads[:, columns].argmax(axis=1)
-    fractured = truth > 0
-    return {
-        "accuracy": _share(truth == said),
-        "accuracy_of_fractured": _share((truth == said)[fractured]),
-    }
-
-
-def _height_error(seen: Predictions) -> dict[str, Any]:
-    column = HEADS.index("height_loss")
-    error = 100 * np.abs(seen.heads[:, column] - seen.targets[:, column])
-    fractured = seen.targets[:, column] > 0.1
-    return {
-        "mean_error_points": round(float(error.mean()), 2),
-        "mean_error_points_fractured": round(float(error[fractured].mean()), 2)
-        if fractured.any()
-        else None,
-    }
-
-
-def measured_height_error(pool: LevelPool, calibration: ScorerCalibration) -> dict[str, Any]:
-    """Error of the measured height loss against the drawn one, study by study."""
-    studies: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    for about in pool.about:
-        studies[about["case"], about["sequence_set"]].append(about)
-    errors, fractured = [], []
-    for levels in studies.values():
-        vertebrae = [_vertebra(number, about) for number, about in enumerate(levels, start=1)]
-        intact = [about["fracture"] == "none" for about in levels]
-        losses = height_losses(vertebrae, intact, calibration.reference_heights_mm)
-        for about, loss in zip(levels, losses, strict=True):
-            if loss is not None:
-                errors.append(abs(loss.percent - about["height_loss_percent"]))
-                fractured.append(about["fracture"] != "none")
-    wide = np.array(errors)
-    return {
-        "mean_error_points": round(float(wide.mean()), 2) if len(wide) else None,
-        "mean_error_points_fractured": round(float(wide[np.array(fractured)].mean()), 2)
-        if any(fractured)
-        else None,
-    }
-
-
-def _vertebra(index: int, about: dict[str, Any]) -> Vertebra:
-    heights = about["heights"]
-    size = BodySize(0.0, 0.0, 0.0, *heights) if heights else None
-    return Vertebra(
-        index=index,
-        name=LevelName(about["level"], 1.0),
-        alternatives=(),
-        coverage=Coverage.COMPLETE,
-        centroid_lps_mm=np.zeros(3),
-        axes_lps=np.eye(3),
-        size=size,
-        confidence=1.0,
+    figures, beside = judge(
+        network_of(bundle),
+        read_calibration(bundle.metadata),
+        pools,
+        whole(given.out / FOLDERS["train"]),
     )
+    about = {"bundle": f"scorer {bundle.version}", "command": "python -m training.scorer.evaluate"}
+    write_atomically(given.out / "figures.json", json.dumps(figures | about, indent=1).encode())
+    text = page(figures, pools, beside, (network_of(bundle), read_calibration(bundle.metadata)))
+    write_atomically(given.out / "scorer.html", text.encode())
+    sys.stdout.write(told(figures))
 
 
-def _strata(
-    seen: Predictions, pool: LevelPool, calibration: ScorerCalibration
-) -> dict[str, dict[str, Any]]:
-    """Unhealed against not, and how often edema is called, where it is hard."""
-    unhealed = calibration.platt["unhealed"].probability(seen.heads[:, HEADS.index("unhealed")])
-    edema = calibration.platt["edema"].probability(seen.heads[:, HEADS.index("edema")])
-    truth = seen.targets[:, BINARY_HEADS.index("unhealed")]
-    groups = {
-        "no_deformity": [about["height_loss_percent"] < 10 for about in pool.about],
-        "mild": [10 <= about["height_loss_percent"] < 25 for about in pool.about],
-        "modic_1": ["modic_1" in about["mimics"] for about in pool.about],
-        "faint_edema": [0.03 <= about["edema_fraction"] < 0.2 for about in pool.about],
-        "red_marrow": ["red_marrow" in about["mimics"] for about in pool.about],
-        "haemangioma": [
-            bool({"haemangioma", "haemangioma_atypical"} & set(about["mimics"]))
-            for about in pool.about
-        ],
-    }
-    for roles in sorted({about["sequence_set"] for about in pool.about}):
-        groups[roles] = [about["sequence_set"] == roles for about in pool.about]
-    point = calibration.operating_points["edema"]
-    result = {}
-    for name, flags in groups.items():
-        chosen = np.array(flags) & np.isfinite(truth)
-        if not chosen.any():
-            continue
-        wet = seen.targets[:, HEADS.index("edema")]
-        result[name] = {
-            "levels": int(chosen.sum()),
-            "unhealed_auroc": _rounded(auroc(unhealed[chosen], truth[chosen] > 0.5)),
-            "edema_called_of_present": _share((edema >= point.high)[chosen & (wet == 1)]),
-            "edema_called_of_absent": _share((edema >= point.high)[chosen & (wet == 0)]),
-        }
-    return result
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,17 +27,15 @@ from models.scorer.crops import (
 from models.scorer.heads import HEADS
 from models.scorer.network import ScorerNetwork
 from models.scorer.normalisation import LOG_RANGE
-from training.export import BundleDraft, Figure, ModelCard, export_bundle, tensor_format
-from training.scorer.calibrate import CALLED, FittedCalibration, fit_calibration
-from training.scorer.evaluate import evaluate
+from training.export import BundleDraft, export_bundle, tensor_format
+from training.scorer.baselines import TASKS, baselines, compared
+from training.scorer.calibrate import FittedCalibration, fit_calibration
+from training.scorer.card import model_card
+from training.scorer.figures import evaluate
 from training.scorer.pool import LevelPool
+from training.scorer.predict import predict
 
-COMMAND: Final = "python -m training.scorer.export"
 CHOSEN_ON: Final = "held-out synthetic cases, calibration half"
-MEASURED_ON: Final = "held-out synthetic cases, test half"
-STRESSED_ON: Final = (
-    "synthetic cases of the shifted recipe `stress`, never trained or calibrated on"
-)
 
 
 def load_run(run: Path) -> ScorerNetwork:
@@ -56,6 +55,13 @@ def halves(held_out: Path) -> tuple[LevelPool, LevelPool]:
         pool.refresh()
         pool.known.update(everything)
     return pools
+
+
+def whole(cache: Path) -> LevelPool:
+    """All levels of a cache."""
+    pool = LevelPool(cache)
+    pool.refresh()
+    return pool
 
 
 def finish(
@@ -81,15 +87,25 @@ def finish(
         }
     }
     (run / "calibration.json").write_text(json.dumps(metadata, indent=1))
-    figures = evaluate(network, test_half, read_calibration(metadata))
+    figures = beside_baselines(network, test_half, training, metadata)
     figures["training_levels"] = len(training.crops)
     figures["calibration_levels"] = len(calibration_half.crops)
     if stress is not None:
-        shifted = LevelPool(stress)
-        shifted.refresh()
-        figures["stress"] = evaluate(network, shifted, read_calibration(metadata))
+        figures["stress"] = beside_baselines(network, whole(stress), training, metadata)
     (run / "figures.json").write_text(json.dumps(figures, indent=1))
     return fitted, figures
+
+
+def beside_baselines(
+    network: ScorerNetwork, pool: LevelPool, training: LevelPool, metadata: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Figures of a set, with those of the baselines."""
+    calibration = read_calibration(metadata)
+    seen = predict(network, pool)
+    rows = {
+        task: compared(seen, baselines(training, pool, calibration, task), task) for task in TASKS
+    }
+    return evaluate(network, pool, calibration, seen) | {"baselines": rows}
 
 
 def draft_of(
@@ -101,7 +117,7 @@ def draft_of(
     return BundleDraft(
         name="scorer",
         version=version,
-        network=NetworkSpec("scorer", {}),
+        network=NetworkSpec("explained_scorer", {}),
         inputs={
             "crops": tensor_format(CHANNELS, crop, value_range=LOG_RANGE),
             "presence": tensor_format(PRESENCE, [], kind="tuples", value_range=(0.0, 1.0)),
@@ -109,6 +125,7 @@ def draft_of(
         outputs={
             "edema_map": tensor_format(["edema_logit"], halved, data_format="segmentation"),
             "heads": tensor_format(HEADS, [], kind="probabilities", data_format="classes"),
+            "evidence": tensor_format(["pathological_logit_part"], halved),
         },
         task="Score vertebral bodies for marrow edema, fracture, healing and etiology",
         description=(
@@ -116,7 +133,7 @@ def draft_of(
             "in view. Any set of series works that holds a fluid-sensitive one; without one only "
             "fracture and cement are answered."
         ),
-        card=_card(figures),
+        card=model_card(figures),
         changelog={version: changes},
         preprocessing={
             "crop_shape": crop,
@@ -127,65 +144,6 @@ def draft_of(
         },
         operating_points=fitted.operating_points,
         calibration=fitted.calibration,
-    )
-
-
-def _figures(figures: dict[str, Any], measured_on: str) -> list[Figure]:
-    shown = []
-    for view in ("as_acquired", "fluid_only"):
-        for name in CALLED:
-            part = figures[view][name]
-            if part.get("auroc") is None:
-                continue
-            interval = part["auroc_95"]
-            between = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
-            text = (
-                f"AUROC {part['auroc']:.3f}{between}, called present of positives "
-                f"{part['sensitivity']:.2f}, called absent of negatives {part['specificity']:.2f}, "
-                f"indeterminate {part['indeterminate']:.2f}, ECE {part['ece']:.3f}, "
-                f"{part['positive']} of {part['asked']} positive"
-            )
-            series = view.replace("_", " ")
-            shown.append(Figure(f"{name}, {series}", text, measured_on, COMMAND))
-    extent = figures["as_acquired"]["extent"]
-    if extent["bodies"]:
-        text = (
-            f"mean error {extent['mean_error_points']:.1f} points, "
-            f"half-body bin right in {extent['bins_right']:.0%}"
-        )
-        shown.append(Figure("edema extent, as acquired", text, measured_on, COMMAND))
-    return shown
-
-
-def _card(figures: dict[str, Any]) -> ModelCard:
-    shown = _figures(figures, MEASURED_ON)
-    if "stress" in figures:
-        shown += _figures(figures["stress"], STRESSED_ON)
-    return ModelCard(
-        intended_use=(
-            "Research. Second look at vertebral bodies on sagittal spine MRI before vertebroplasty "
-            "planning; not a diagnosis and not a treatment recommendation."
-        ),
-        training_data=(
-            f"{figures['training_levels']} vertebral levels of synthetic spines only; calibrated "
-            f"on {figures['calibration_levels']} others. No patient data."
-        ),
-        figures=tuple(shown),
-        limitations=(
-            "All figures are of synthetic spines; none says how it does on patients.",
-            "Benign and pathological are told apart poorly without T1 or a Dixon fat image.",
-            "Edema is not age: an old fracture may keep it and a new one may hide it.",
-            "The sacrum is not scored; bodies cut by the image edge get no call.",
-            "Edema that outshines the marrow around it by less than a fifth was not asked for in "
-            "training or evaluation.",
-            "An edema is called present only where measured contrast agrees with the network. The "
-            "thresholds of that rule were chosen on held-out synthetic cases and while looking at "
-            "one real study with STIR and 25 water images of volunteers, so its results on these "
-            "are no test of it: `make evaluate-real` prints them.",
-            "The same STIR study was looked at while the training's disturbances and the rule for "
-            "operating points were chosen. Fracture and etiology have not been tried on labelled "
-            "real scans at all.",
-        ),
     )
 
 

@@ -18,14 +18,15 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from models.scorer.heads import BINARY_HEADS
 from models.scorer.network import ScorerNetwork
+from training.scorer.augment import augmented
 from training.scorer.losses import Losses, batch_losses, positive_weights
-from training.scorer.pool import Batch, LevelPool, augmented
+from training.scorer.pool import Batch, LevelPool
 from training.scorer.predict import predict
 from training.scorer.statistics import auroc
 
@@ -35,7 +36,12 @@ REPORTED: Final = ("edema", "fracture", "unhealed", "pathological")
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a run goes. Kept in the run folder."""
+    """How a run goes. Kept in the run folder.
+
+    Attributes:
+        start: File of weights to begin from; "" for none. A run that goes on from weights wants a
+            third of the usual rate.
+    """
 
     steps: int = 2000
     batch: int = 32
@@ -44,6 +50,7 @@ class Recipe:
     decay: float = 1e-3
     average: float = 0.995
     seed: int = 1
+    start: str = ""
 
 
 def train(cache: Path, out: Path, recipe: Recipe, *, resume: bool = False) -> ScorerNetwork:
@@ -61,7 +68,10 @@ def train(cache: Path, out: Path, recipe: Recipe, *, resume: bool = False) -> Sc
     out.mkdir(parents=True, exist_ok=True)
     (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2))
     torch.manual_seed(recipe.seed)
-    network = ScorerNetwork().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    network = ScorerNetwork()
+    if recipe.start and not resume:
+        network.load_state_dict(load_file(recipe.start))
+    network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     average = AveragedModel(
         network,
         multi_avg_fn=get_ema_multi_avg_fn(recipe.average),  # type: ignore[no-untyped-call]
@@ -144,6 +154,10 @@ def _validate(network: ScorerNetwork, validation: LevelPool) -> dict[str, Any]:
         asked = np.isfinite(targets[:, column])
         value = auroc(heads[asked, column], targets[asked, column] > 0.5)
         row[f"auroc_{name}"] = None if value is None else round(value, 4)
+    wet = targets[:, BINARY_HEADS.index("edema")] == 1
+    if wet.any():
+        errors = np.abs(seen.extent_mean[wet] - seen.extent_truth[wet])
+        row["extent_error"] = round(float(errors.mean()), 4)
     return row
 
 
@@ -189,11 +203,19 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=Recipe().steps)
+    parser.add_argument("--rate", type=float, default=Recipe().rate)
+    parser.add_argument("--average", type=float, default=Recipe().average)
+    parser.add_argument("--start", default="", help="weights to begin from")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--resume", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    recipe = Recipe(steps=arguments.steps)
+    recipe = Recipe(
+        steps=arguments.steps,
+        rate=arguments.rate,
+        average=arguments.average,
+        start=arguments.start,
+    )
     train(arguments.cache, arguments.out, recipe, resume=arguments.resume)
 
 

@@ -14,21 +14,12 @@ from numpy.typing import NDArray
 from models.scorer.crops import CHANNELS, PRESENCE
 from models.scorer.distribution import FLUID_ROLES
 from models.scorer.heads import BINARY_HEADS
-from models.scorer.normalisation import LOG_RANGE
 from training.scorer.cache import load_levels, unpacked
 from training.scorer.targets import UNKNOWN, without_fluid
 
-IMAGES: Final = len(CHANNELS) - 2
 FAINTEST_CONTRAST: Final = 0.25
 """Contrast of edema to the marrow around it, log signal, under which no reader would call it. The
 question is not asked there: a network made to answer it calls every slightly bright body."""
-
-MOST_WAVES: Final = 0.14
-"""Largest SD, in log signal, of the smooth variation added to a channel."""
-
-DROP_FLUID: Final = 0.06
-DROP_OTHER: Final = 0.3
-"""How often an acquired channel is hidden from the network during training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +73,18 @@ class LevelPool:
         validation = hashlib.sha256(case.encode()).digest()[0] % 12 == 0
         return self.part == "all" or validation == (self.part == "validation")
 
-    def batch(self, chosen: NDArray[np.int64], hide: Sequence[str] = ()) -> Batch:
+    def batch(self, chosen: NDArray[np.int64], hidden: Sequence[str] = ()) -> Batch:
         """Levels by number, unpacked, with some channels hidden and nothing else changed."""
         crops = unpacked(np.stack([self.crops[i] for i in chosen]))
         presence = np.stack([self.presence[i] for i in chosen])
-        for name in hide:
-            _hide(crops, presence, name)
+        for name in hidden:
+            hide(crops, presence, name)
         targets = np.stack([self.targets[i] for i in chosen])
         edema = np.stack([self.edema_map[i] for i in chosen])[:, None].astype(np.float32) / 255.0
-        return _judged(crops, presence, targets, edema)
+        return judged(crops, presence, targets, edema)
 
 
-def _judged(
+def judged(
     crops: NDArray[np.float32],
     presence: NDArray[np.float32],
     targets: NDArray[np.float32],
@@ -131,74 +122,8 @@ def _contrast(
     return contrast
 
 
-def augmented(batch: Batch, rng: np.random.Generator) -> Batch:
-    """Hide channels, mirror left and right, and vary what no normalisation gets quite right."""
-    crops, presence, edema = batch.crops.copy(), batch.presence.copy(), batch.edema_map
-    for level in range(len(crops)):
-        _hide_channels(crops[level], presence[level], rng)
-        for channel in range(IMAGES):
-            if np.any(crops[level, channel]):
-                _disturb(crops[level, channel], rng)
-    mirrored = rng.random(len(crops)) < 0.5
-    crops[mirrored] = crops[mirrored, :, ::-1]
-    edema = np.where(mirrored[:, None, None, None, None], edema[:, :, ::-1], edema)
-    return _judged(crops, presence, batch.targets, edema)
-
-
-def _hide_channels(
-    crop: NDArray[np.float32], presence: NDArray[np.float32], rng: np.random.Generator
-) -> None:
-    there = [channel for channel in range(IMAGES) if _shown(presence, CHANNELS[channel])]
-    hidden = [
-        channel
-        for channel in there
-        if rng.random() < (DROP_FLUID if CHANNELS[channel] == "fluid" else DROP_OTHER)
-    ]
-    if len(hidden) == len(there):
-        hidden.remove(there[0])
-    for channel in hidden:
-        _hide(crop, presence, CHANNELS[channel])
-
-
-def _shown(presence: NDArray[np.float32], name: str) -> bool:
-    """Whether a channel was acquired and is not hidden."""
-    flags = FLUID_ROLES if name == "fluid" else (name,)
-    return bool(presence[[PRESENCE.index(flag) for flag in flags]].any())
-
-
-def _hide(crops: NDArray[np.float32], presence: NDArray[np.float32], name: str) -> None:
+def hide(crops: NDArray[np.float32], presence: NDArray[np.float32], name: str) -> None:
     """Blank a channel of one crop or of many, and say so in its presence flags, in place."""
     crops[..., CHANNELS.index(name), :, :, :] = 0.0
     flags = (*FLUID_ROLES, "gradient_echo") if name == "fluid" else (name,)
     presence[..., [PRESENCE.index(flag) for flag in flags]] = 0.0
-
-
-def _waves(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Smooth noise of about unit variance: what normal marrow varies by over one to three cm.
-
-    Healthy marrow of real scans departs from the best smooth field by 10 to 15 % at this scale
-    (coil, red marrow islands); a network that never saw it takes it for faint edema.
-    """
-    field = rng.standard_normal((4, 7, 5), dtype=np.float32)
-    for axis, size in enumerate(shape):
-        place = np.linspace(0.0, field.shape[axis] - 1.0, size)
-        lattice = np.arange(field.shape[axis])
-        weights = np.clip(1.0 - np.abs(place[:, None] - lattice), 0.0, 1.0).astype(np.float32)
-        field = np.moveaxis(np.tensordot(weights, field, axes=(1, axis)), 0, axis)
-    return np.asarray(field * np.float32(1.4))
-
-
-def _disturb(image: NDArray[np.float32], rng: np.random.Generator) -> None:
-    """Level, contrast, slow shading, slice gain and grain, in log units, in place."""
-    image *= np.float32(rng.uniform(0.85, 1.15))
-    # A level is to be judged against its neighbours: what all of the crop shares says nothing.
-    image += np.float32(rng.normal(0.0, 0.16))
-    for axis, size in enumerate(image.shape):
-        ramp = np.linspace(-1.0, 1.0, size, dtype=np.float32) * np.float32(rng.normal(0.0, 0.13))
-        image += ramp.reshape([-1 if a == axis else 1 for a in range(3)])
-    image += rng.normal(0.0, 0.02, (len(image), 1, 1)).astype(np.float32)
-    image += _waves(image.shape, rng) * np.float32(rng.uniform(0.0, MOST_WAVES))
-    if rng.random() < 0.5:
-        grain = rng.standard_normal(image.shape, dtype=np.float32)
-        image += grain * np.float32(rng.uniform(0.0, 0.09))
-    np.clip(image, *LOG_RANGE, out=image)

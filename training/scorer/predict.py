@@ -26,6 +26,7 @@ class Predictions:
         targets: (level, len(HEADS)), NaN where not asked.
         extents: (level, len(MAP_LEVELS)) part of the body where the edema map's probability is
             at least each threshold.
+        extent_mean: (level,) mean probability of the map inside the body.
         extent_truth: (level,) edematous part of the body on the same voxels.
         presence: (level, len(PRESENCE)) after hiding.
     """
@@ -33,6 +34,7 @@ class Predictions:
     heads: NDArray[np.float32]
     targets: NDArray[np.float32]
     extents: NDArray[np.float32]
+    extent_mean: NDArray[np.float32]
     extent_truth: NDArray[np.float32]
     presence: NDArray[np.float32]
 
@@ -80,6 +82,7 @@ def predict(
                     heads.numpy(),
                     seen.targets,
                     np.stack(extents, axis=1).astype(np.float32),
+                    ((probability * seen.counts).sum(axis=over) / inside).astype(np.float32),
                     truth.astype(np.float32),
                     seen.presence,
                 )

@@ -15,6 +15,7 @@ from models.scorer.calls import (
     weigh_contrast,
 )
 from models.scorer.contrast import ContrastRule
+from models.scorer.extent import Extent
 from models.scorer.heads import BINARY_HEADS
 from models.scorer.measurements import HeightLoss
 
@@ -52,9 +53,11 @@ def test_thresholds(probability: float, call: Call) -> None:
 
 
 def test_absent_edema_has_no_extent() -> None:
-    assert call_edema(0.1, 0.4, POINT, ()).extent_fraction == 0.0
-    assert call_edema(0.9, 0.4, POINT, ("x",)).extent_fraction == 0.4
-    assert call_edema(0.9, 0.4, POINT, ("x",)).limited_by == ("x",)
+    extent = Extent(0.4, (0.3, 0.6))
+    absent, present = (call_edema(chance, extent, POINT, ("x",)) for chance in (0.1, 0.9))
+    assert (absent.extent_fraction, absent.extent_interval) == (0.0, None)
+    assert (present.extent_fraction, present.extent_interval) == (0.4, (0.3, 0.6))
+    assert present.limited_by == ("x",)
 
 
 RULE = ContrastRule(agrees_from=0.1, clear_from=0.3)

@@ -35,7 +35,7 @@ def test_a_dry_body_is_always_asked_for() -> None:
 
 
 def test_waves_are_smooth_and_of_about_unit_variance() -> None:
-    from training.scorer.pool import _waves
+    from training.scorer.augment import _waves
 
     rng = np.random.default_rng(0)
     waves = np.stack([_waves((12, 72, 48), rng) for _ in range(60)])

@@ -19,11 +19,13 @@ from models.volume import Role
 from training.phantom.disease.fracture import sample_fracture
 from training.phantom.painting.tissues import LevelTruth
 from training.phantom.scene import Scene, SceneRequest, sample_scene
+from training.scorer.augment import augmented
 from training.scorer.cache import LevelSet, level_set, load_levels, packed, save_levels, unpacked
-from training.scorer.calibrate import AcceptedErrors, choose_point, conformal_quantile, fit_platt
+from training.scorer.calibrate import AcceptedErrors, choose_point, fit_platt
+from training.scorer.conformal import conformal_quantile
 from training.scorer.export import draft_of, finish
 from training.scorer.losses import batch_losses, positive_weights
-from training.scorer.pool import LevelPool, augmented
+from training.scorer.pool import LevelPool
 from training.scorer.statistics import auroc, expected_calibration_error
 from training.scorer.studies import synthesise
 from training.scorer.targets import level_targets, without_fluid

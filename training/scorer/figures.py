@@ -1,0 +1,244 @@
+"""How good the scorer is on held-out synthetic cases: by question, by series shown, by stratum.
+
+Every figure here is of synthetic spines and must be called so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.findings import Acuity
+from models.scorer.calibration import SEQUENCE_SETS, ScorerCalibration
+from models.scorer.heads import HEADS, MIMICS, SHAPES
+from models.scorer.measurements import genant_grade
+from models.scorer.network import ScorerNetwork
+from training.judging.counts import cohen_kappa, proportion
+from training.judging.probabilities import calibration_curve, set_coverage
+from training.judging.roc import auroc, delong_interval
+from training.scorer.calibrate import CALLED
+from training.scorer.conformal import (
+    NOMINAL_COVERAGE,
+    acuity_truth,
+    etiology_coverage,
+    extent_table,
+    groups_of,
+)
+from training.scorer.pool import LevelPool
+from training.scorer.predict import MAP_LEVELS, Predictions, predict
+from training.scorer.ranges import measured_losses
+from training.scorer.strata import kept_from_unhealed, strata
+
+VIEWS: Final[Mapping[str, tuple[str, ...]]] = {
+    "as_acquired": (),
+    "fluid_and_t1": ("t2", "dixon_fat"),
+    "fluid_only": ("t1", "t2", "dixon_fat"),
+}
+"""What is hidden from the network for each part of the table."""
+
+GRADES: Final = ("0", "1", "2", "3")
+
+
+def evaluate(
+    network: ScorerNetwork,
+    pool: LevelPool,
+    calibration: ScorerCalibration,
+    acquired: Predictions | None = None,
+) -> dict[str, Any]:
+    """Every figure the model card shows, as plain JSON.
+
+    Args:
+        network: Trained.
+        pool: Held-out levels that took no part in training or calibration.
+        calibration: As read back from the bundle's metadata.
+        acquired: The network's answers with every series shown, where they are at hand.
+    """
+    result: dict[str, Any] = {"levels": len(pool.crops), "data": "synthetic, held out"}
+    for view, hidden in VIEWS.items():
+        seen = acquired if acquired and not hidden else predict(network, pool, hidden)
+        names = (*CALLED, *(f"mimic_{mimic}" for mimic in MIMICS))
+        part = {name: binary(seen, name, calibration) for name in names}
+        result[view] = part
+        part["extent"] = extent(seen, calibration)
+        part["etiology_sets"] = _etiology_sets(seen, calibration)
+        part["acuity_sets"] = _acuity_sets(seen, calibration)
+        if view == "as_acquired":
+            part["shape"] = _shape(seen)
+            part["height_loss_learned"] = _height_error(seen)
+            result["strata"] = strata(seen, pool, calibration)
+            result["kept_from_unhealed"] = kept_from_unhealed(seen, pool, calibration)
+    result["height_loss_measured"] = measured_height_error(pool, calibration)
+    return result
+
+
+def binary(seen: Predictions, name: str, calibration: ScorerCalibration) -> dict[str, Any]:
+    """Discrimination, calibration and calls of one head."""
+    truth = seen.targets[:, HEADS.index(name)]
+    asked = np.isfinite(truth)
+    if not asked.any():
+        return {"asked": 0}
+    probability = calibration.platt[name].probability(seen.heads[asked, HEADS.index(name)])
+    positive = truth[asked] > 0.5
+    interval = delong_interval(probability, positive)
+    figures: dict[str, Any] = {
+        "asked": int(asked.sum()),
+        "positive": int(positive.sum()),
+        "auroc": rounded(auroc(probability, positive)),
+        "auroc_95": interval and [round(interval.low, 4), round(interval.high, 4)],
+        "ece": rounded(calibration_curve(probability, positive).expected_error),
+    }
+    if name in calibration.operating_points:
+        point = calibration.operating_points[name]
+        called, absent = probability >= point.high, probability < point.low
+        figures |= {
+            "sensitivity": share(called[positive]),
+            "specificity": share(absent[~positive]),
+            "indeterminate": share(~called & ~absent),
+        }
+    return figures
+
+
+def rounded(value: float | None) -> float | None:
+    """To four digits."""
+    return None if value is None else round(value, 4)
+
+
+def share(flags: NDArray[np.bool_]) -> float | None:
+    """Share of true flags to four digits; None of nothing."""
+    return round(float(flags.mean()), 4) if len(flags) else None
+
+
+def said_extents(
+    seen: Predictions, calibration: ScorerCalibration, chosen: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """(n,) extents as the scorer gives them, and their (n, 2) intervals where there are any."""
+    if calibration.extent is None:
+        column = MAP_LEVELS.index(calibration.map_threshold)
+        return seen.extents[chosen, column].astype(np.float64), None
+    said = [calibration.extent(row) for row in extent_table(seen)[chosen]]
+    intervals = np.array([one.interval for one in said], dtype=np.float64).reshape(-1, 2)
+    return np.array([one.fraction for one in said]), intervals
+
+
+def extent(seen: Predictions, calibration: ScorerCalibration) -> dict[str, Any]:
+    """Mean error of the edematous part in points, its bin, and the interval's coverage."""
+    wet = np.flatnonzero(seen.targets[:, HEADS.index("edema")] > 0.5)
+    if not wet.size:
+        return {"bodies": 0}
+    said, intervals = said_extents(seen, calibration, wet)
+    truth = seen.extent_truth[wet]
+    figures: dict[str, Any] = {
+        "bodies": len(wet),
+        "mean_error_points": round(100 * float(np.abs(said - truth).mean()), 2),
+        "bins_right": share((said >= 0.5) == (truth >= 0.5)),
+    }
+    if intervals is not None:
+        held = (intervals[:, 0] <= truth + 1e-6) & (truth <= intervals[:, 1] + 1e-6)
+        figures |= {
+            "interval_coverage": share(held),
+            "interval_width_points": round(
+                100 * float((intervals[:, 1] - intervals[:, 0]).mean()), 1
+            ),
+        }
+    return figures
+
+
+def _etiology_sets(seen: Predictions, calibration: ScorerCalibration) -> dict[str, Any]:
+    """Coverage and mean size of the etiology sets, per conformal group."""
+    column = HEADS.index("pathological")
+    probability = calibration.platt["pathological"].probability(seen.heads[:, column])
+    truth = seen.targets[:, column]
+    result = {}
+    for group in SEQUENCE_SETS:
+        asked = np.flatnonzero(np.isfinite(truth) & (groups_of(seen) == group))
+        sets = [calibration.etiology_set(float(probability[i]), group) for i in asked]
+        names = ["pathological" if truth[i] > 0.5 else "benign" for i in asked]
+        result[group] = _covered([tuple(map(str, one)) for one in sets], names) | {
+            "nominal": etiology_coverage(group)
+        }
+    return {group: found for group, found in result.items() if found["asked"]}
+
+
+def _acuity_sets(seen: Predictions, calibration: ScorerCalibration) -> dict[str, Any]:
+    """Coverage and mean size of the acuity sets, per conformal group."""
+    chances = {
+        name: calibration.platt[name].probability(seen.heads[:, HEADS.index(name)])
+        for name in ("unhealed", "fracture")
+    }
+    truth, groups = acuity_truth(seen), groups_of(seen)
+    result = {}
+    for group in SEQUENCE_SETS:
+        asked = [i for i, name in enumerate(truth) if name is not None and groups[i] == group]
+        sets: list[tuple[Acuity, ...]] = [
+            calibration.acuity_set(
+                float(chances["unhealed"][i]), float(chances["fracture"][i]), group
+            )
+            for i in asked
+        ]
+        if sets and all(sets):
+            names = [str(truth[i]) for i in asked]
+            result[group] = _covered([tuple(map(str, one)) for one in sets], names) | {
+                "nominal": NOMINAL_COVERAGE
+            }
+    return result
+
+
+def _covered(sets: list[tuple[str, ...]], truth: list[str]) -> dict[str, Any]:
+    held = np.array([name in members for members, name in zip(sets, truth, strict=True)], bool)
+    told = proportion(held)
+    found = set_coverage(sets, truth)
+    return {
+        "asked": found.of,
+        "coverage": rounded(told.share),
+        "coverage_95": told.interval and [round(v, 4) for v in asdict(told.interval).values()],
+        "mean_size": round(found.mean_size, 3),
+    }
+
+
+def _shape(seen: Predictions) -> dict[str, Any]:
+    first = HEADS.index(f"shape_{SHAPES[0]}")
+    columns = slice(first, first + len(SHAPES))
+    truth = seen.targets[:, columns].argmax(axis=1)
+    said = seen.heads[:, columns].argmax(axis=1)
+    fractured = truth > 0
+    return {
+        "accuracy": share(truth == said),
+        "accuracy_of_fractured": share((truth == said)[fractured]),
+    }
+
+
+def _height_error(seen: Predictions) -> dict[str, Any]:
+    column = HEADS.index("height_loss")
+    said = np.clip(100.0 * seen.heads[:, column].astype(np.float64), 0.0, 100.0)
+    return height_figures(said, 100.0 * seen.targets[:, column].astype(np.float64))
+
+
+def height_figures(said: NDArray[np.float64], truth: NDArray[np.float64]) -> dict[str, Any]:
+    """Errors in points, and weighted kappa of the Genant grades they make."""
+    deformed = truth >= 10.0
+    grades = [[str(genant_grade(float(loss))) for loss in side] for side in (said, truth)]
+    kappa = cohen_kappa(grades[0], grades[1], GRADES, "quadratic").value
+    error = np.abs(said - truth)
+    return {
+        "levels": len(said),
+        "mean_error_points": round(float(error.mean()), 2),
+        "mean_error_points_deformed": round(float(error[deformed].mean()), 2)
+        if deformed.any()
+        else None,
+        "genant_kappa_quadratic": rounded(kappa),
+    }
+
+
+def measured_height_error(pool: LevelPool, calibration: ScorerCalibration) -> dict[str, Any]:
+    """Error of the measured height loss against the drawn one, study by study."""
+    losses = measured_losses(pool, calibration.reference_heights_mm)
+    known = [number for number, loss in enumerate(losses) if loss is not None]
+    if not known:
+        return {"levels": 0}
+    said = np.array([loss.percent for loss in losses if loss is not None])
+    truth = np.array([pool.about[number]["height_loss_percent"] for number in known])
+    return height_figures(said, truth)
