@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="needs the [train] extra")
+
+import torch
+
+from tests.unit.fit.made import ToyTrainee, recipe
+from training.fit.errors import CheckpointError, FitError, FitRecipeError, OtherRunError
+from training.fit.loop import CHECKPOINT, Told, fit, learning_rate
+from training.fit.recipe import FOLDER, Overrides, load_recipe
+from training.fit.trainee import Turn
+
+pytestmark = pytest.mark.train
+
+
+def pull_the_plug_at(last: int) -> Told:
+    def on_step(step: int, _losses: Mapping[str, float]) -> None:
+        if step == last:
+            raise InterruptedError
+
+    return on_step
+
+
+def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    trainee = ToyTrainee()
+    fit(trainee, recipe(schedule={"steps": 60}), tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row for row in rows if row["part"] == "validation"][-1]["right"] > 0.9
+
+
+@pytest.mark.parametrize("last", [1, 4, 5])
+def test_interrupted_and_resumed_ends_in_the_same_bits(tmp_path: Path, last: int) -> None:
+    whole = fit(ToyTrainee(), recipe(), tmp_path / "whole")
+    with pytest.raises(InterruptedError):
+        fit(ToyTrainee(), recipe(), tmp_path / "run", on_step=pull_the_plug_at(last))
+    resumed = fit(ToyTrainee(), recipe(), tmp_path / "run")
+    assert same(whole, resumed)
+    stored = [(tmp_path / name / CHECKPOINT).read_bytes() for name in ("whole", "run")]
+    assert stored[0] == stored[1]
+
+
+def test_another_seed_ends_elsewhere(tmp_path: Path) -> None:
+    first = fit(ToyTrainee(), recipe(), tmp_path / "a")
+    assert not same(first, fit(ToyTrainee(), recipe(schedule={"seed": 2}), tmp_path / "b"))
+
+
+def test_a_frozen_encoder_does_not_move_and_a_slow_one_moves_less(tmp_path: Path) -> None:
+    moved = {}
+    for how in ("frozen", "low_rate", "full"):
+        trainee = ToyTrainee()
+        before = {name: value.clone() for name, value in trainee.network.state_dict().items()}
+        model = {"start": "served", "encoder": how}
+        fit(trainee, recipe(model=model, schedule={"average": 0.0}), tmp_path / how)
+        after = trainee.network.state_dict()
+        moved[how] = sum(
+            float((after[name].float() - value.float()).abs().sum())
+            for name, value in before.items()
+            if name.startswith("encoder.0")
+        )
+        head = float((after["head.1.weight"] - before["head.1.weight"]).abs().sum())
+        assert head > 0
+        if how == "frozen":
+            assert torch.equal(after["encoder.1.running_mean"], before["encoder.1.running_mean"])
+    assert moved["frozen"] == 0
+    assert 0 < moved["low_rate"] < moved["full"]
+
+
+def test_a_truncated_checkpoint_is_an_error_before_anything_is_trained(tmp_path: Path) -> None:
+    fit(ToyTrainee(), recipe(), tmp_path)
+    whole = (tmp_path / CHECKPOINT).read_bytes()
+    for damaged in (whole[:-7], whole[:50], whole[:60] + b"x" + whole[61:]):
+        (tmp_path / CHECKPOINT).write_bytes(damaged)
+        with pytest.raises(CheckpointError, match="cut short or was changed") as caught:
+            fit(ToyTrainee(), recipe(schedule={"steps": 6}), tmp_path)
+        assert caught.value.code == "checkpoint_damaged"
+    (tmp_path / CHECKPOINT).write_bytes(b"something else")
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        fit(ToyTrainee(), recipe(), tmp_path)
+
+
+def test_a_run_folder_belongs_to_one_recipe_and_its_data(tmp_path: Path) -> None:
+    fit(ToyTrainee(), recipe(), tmp_path)
+    with pytest.raises(OtherRunError, match="another recipe"):
+        fit(ToyTrainee(), recipe(schedule={"rate": 0.01}), tmp_path)
+    with pytest.raises(OtherRunError, match="another data"):
+        fit(ToyTrainee(data="other points"), recipe(), tmp_path)
+    fit(ToyTrainee(), recipe(run={"threads": 2}), tmp_path)
+
+
+def test_the_run_folder_holds_all_there_is_to_know(tmp_path: Path) -> None:
+    fit(ToyTrainee(), recipe(), tmp_path)
+    told = json.loads((tmp_path / "recipe.json").read_text())
+    assert told["schedule"]["steps"] == 6
+    assert json.loads((tmp_path / "environment.json").read_text())["packages"]["torch"]
+    assert json.loads((tmp_path / "data.json").read_text())["sha256"] == ToyTrainee().data_sha256
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == [
+        "step-000003.png", "step-000006.png",
+    ]  # fmt: skip
+    (events,) = (tmp_path / "curves").iterdir()
+    assert b"validation/right" in events.read_bytes()
+
+
+def test_tracking_that_is_asked_for_and_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    monkeypatch.setattr("training.fit.records.find_spec", lambda _name: None)
+    with pytest.raises(FitError, match="install mlflow-skinny"):
+        fit(ToyTrainee(), recipe(), tmp_path)
+
+
+def test_the_rate_rises_then_falls_to_a_hundredth() -> None:
+    schedule = recipe(schedule={"steps": 100, "warm_up": 0.1, "rate": 0.5}).schedule
+    rates = [learning_rate(step, schedule) for step in range(100)]
+    assert rates[9] == pytest.approx(0.5)
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] == pytest.approx(0.005, rel=0.05)
+
+
+def test_processes_share_a_batch() -> None:
+    assert [Turn(1, 0, rank, 3, 8).own for rank in range(3)] == [3, 3, 2]
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("fit_*.toml")), ids=lambda path: path.stem)
+def test_every_shipped_recipe_is_valid(path: Path, tmp_path: Path) -> None:
+    found = load_recipe(path.stem.removeprefix("fit_"), Overrides(manifest=tmp_path / "m.csv"))
+    assert found.model.kind in path.stem
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[model", "not TOML"),
+        ("[model]\nkind = 'scorer'\n[schedule]\nsteps = 5", "manifest, a phantom recipe, or both"),
+        ("[model]\nkind = 'x'\n[data]\nphantom='train'\n[schedule]\nsteps=5", "model.kind"),
+        ("[model]\nkind = 'scorer'\n[data]\nphantom='train'\n[schedule]\nstep=5", "schedule.step"),
+        (
+            "[model]\nkind='scorer'\nstart='scratch'\nencoder='frozen'\n[data]\nphantom='train'\n"
+            "[schedule]\nsteps=5",
+            "only be trained in full",
+        ),
+    ],
+)
+def test_recipes_that_cannot_be(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(FitRecipeError, match=told):
+        load_recipe(str(tmp_path / "mine.toml"))
+
+
+def test_no_such_recipe() -> None:
+    with pytest.raises(FitRecipeError, match="there are localiser_fine_tune"):
+        load_recipe("nothing_like_it")
+
+
+def test_paths_start_from_the_recipes_folder_and_do_not_change_what_is_learnt(
+    tmp_path: Path,
+) -> None:
+    text = "[model]\nkind='scorer'\n[data]\nmanifest='{}'\n[schedule]\nsteps=5"
+    (tmp_path / "a.toml").write_text(text.format("m.csv"))
+    (tmp_path / "b.toml").write_text(text.format("other/m.csv"))
+    first, second = (load_recipe(str(tmp_path / name)) for name in ("a.toml", "b.toml"))
+    assert first.data.manifest == tmp_path / "m.csv"
+    assert first.sha256 == second.sha256
+    assert first.sha256 != load_recipe(str(tmp_path / "a.toml"), Overrides(steps=6)).sha256

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="needs the [train] extra")
+
+import torch
+
+from models.findings import Acuity, Call, Etiology, Shape
+from models.scorer.heads import HEADS
+from models.scorer.network import ScorerNetwork
+from tests.unit.fit.made import recipe, write_levels
+from training.datasets.rows import Labels
+from training.fit.errors import TooFewLevelsError
+from training.fit.levels import label_targets
+from training.fit.loop import fit
+from training.fit.scorer import ScorerTrainee, _part, known_maps
+from training.fit.trainee import Turn
+from training.scorer.pool import LevelPool
+
+pytestmark = pytest.mark.train
+
+SHORT = {"steps": 3, "batch": 4, "checkpoint_every": 1, "validate_every": 3}
+
+
+def trainee(folder: Path) -> ScorerTrainee:
+    torch.manual_seed(0)
+    pools = [LevelPool(folder / name) for name in ("labelled", "synthetic", "validation")]
+    return ScorerTrainee(ScorerNetwork(), *pools)
+
+
+@pytest.fixture
+def levels(tmp_path: Path) -> Path:
+    write_levels(tmp_path / "labelled", 5, seed=1)
+    write_levels(tmp_path / "synthetic", 3, seed=2, map_known=True)
+    write_levels(tmp_path / "validation", 2, seed=3)
+    return tmp_path
+
+
+def test_an_interrupted_scorer_run_ends_in_the_same_bits(levels: Path) -> None:
+    whole = fit(trainee(levels), recipe(schedule=SHORT), levels / "a")
+
+    def pull_the_plug(step: int, _losses: object) -> None:
+        if step == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        fit(trainee(levels), recipe(schedule=SHORT), levels / "b", on_step=pull_the_plug)
+    resumed = fit(trainee(levels), recipe(schedule=SHORT), levels / "b")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+    assert (levels / "a" / "pictures" / "step-000003.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_batch_holds_both_kinds_and_a_pass_holds_every_level_once(levels: Path) -> None:
+    made = trainee(levels)
+    batch = made.batch(Turn(1, 0, 0, 1, 4))
+    assert batch["crops"].shape[0] == 4
+    # Of labelled levels nobody outlined the edema: its map is not judged.
+    judged = batch["counts"].sum(dim=(1, 2, 3, 4)) > 0
+    assert judged.tolist()[:2] == [False, False]
+    seen = np.concatenate([_part(made.labelled, Turn(1, step, 0, 1, 5), 5)[1] for step in range(3)])
+    assert sorted(seen.tolist()) == list(range(15))
+
+
+def test_labels_without_shape_height_and_map_still_train(levels: Path) -> None:
+    made = trainee(levels)
+    batch = made.batch(Turn(1, 0, 0, 1, 4))
+    losses = made.losses(made.network, batch)
+    assert all(bool(torch.isfinite(value)) for value in losses.values())
+    only = known_maps(made.labelled, np.arange(3))
+    assert only.counts.sum() == 0
+
+
+def test_too_few_levels_to_train_on(tmp_path: Path) -> None:
+    write_levels(tmp_path / "labelled", 2)
+    write_levels(tmp_path / "validation", 1, seed=4)
+    with pytest.raises(TooFewLevelsError, match="6 levels to train on"):
+        trainee(tmp_path)
+
+
+def test_labels_become_targets_and_open_questions_stay_open() -> None:
+    labels = Labels(
+        edema=Call.PRESENT,
+        fracture=Call.PRESENT,
+        acuity=Acuity.UNHEALED,
+        etiology=Etiology.BENIGN,
+        shape=Shape.WEDGE,
+        height_loss_percent=30.0,
+        mimic_modic_1=False,
+    )
+    targets = dict(zip(HEADS, label_targets(labels).tolist(), strict=True))
+    asked = {name: value for name, value in targets.items() if not np.isnan(value)}
+    assert asked == pytest.approx(
+        {
+            "edema": 1, "fracture": 1, "unhealed": 1, "pathological": 0, "mimic_modic_1": 0,
+            "shape_none": 0, "shape_wedge": 1, "shape_biconcave": 0, "shape_crush": 0,
+            "height_loss": 0.3,
+        }
+    )  # fmt: skip
+    assert np.isnan(label_targets(Labels())).all()
+    assert np.isnan(label_targets(Labels(acuity=Acuity.INDETERMINATE))).all()
