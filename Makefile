@@ -5,6 +5,7 @@
 #   TORCH_INDEX  where to take it from. On a machine that reaches PyTorch's own index, the CPU build
 #                (0.2 GB instead of 3 GB) is had with
 #                  make test TORCH_INDEX=https://download.pytorch.org/whl/cpu
+#   STUDIES      how many synthetic studies `make evaluate` judges on
 #   REAL_DATA    folder with real_studies/ and real_dicom/ for evaluation on real scans
 
 SHELL := bash
@@ -17,12 +18,13 @@ TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 REAL_DATA ?= ../shared
 WORKERS ?= 2
+STUDIES ?= 60
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 CODE := models service training tests docs data_samples
 
-.PHONY: help demo serve test lint bench evaluate-real clean venv tools
+.PHONY: help demo serve test soak lint bench evaluate evaluate-real clean venv tools
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -63,8 +65,15 @@ test: $(VENV)/.tested tools lint  ## Run every check and the whole test suite
 	ACUITY_REAL_DATA="$${ACUITY_REAL_DATA:-$(REAL_DATA)}" \
 	  $(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not soak'
 
+soak: $(VENV)/.tested  ## Run the tests that take an hour: the whole story of retraining, batches under kill -9
+	$(BIN)/pytest -m soak
+
 bench: $(VENV)/.tested  ## Time every stage beside floors and a stock network
 	$(BIN)/python -m tests.benchmark
+
+evaluate: $(VENV)/.tested  ## Judge the shipped bundles on held-out synthetic studies (kept in var/)
+	$(BIN)/acuity train evaluate --synthetic validate --count $(STUDIES) \
+	  --studies var/evaluation/studies --out var/evaluation
 
 evaluate-real: $(VENV)/.tested  ## Say how the networks do on real scans in REAL_DATA
 	ACUITY_REAL_DATA="$${ACUITY_REAL_DATA:-$(REAL_DATA)}" $(BIN)/python -m training.evaluate_real

@@ -22,7 +22,7 @@ from training.judging.roc import auroc
 from training.scorer.losses import batch_losses, positive_weights
 from training.scorer.pool import Batch, LevelPool, augmented
 
-FEWEST_LEVELS: Final = 20
+FEWEST_LEVELS: Final = 6
 """Of the training part."""
 
 REPORTED: Final = ("edema", "fracture", "unhealed", "pathological")

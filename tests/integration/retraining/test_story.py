@@ -1,0 +1,183 @@
+"""docs/retraining.md, step by step: a smoke form for every run and the whole story (soak)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="needs the [train] extra")
+
+from models.registry import read_bundle, resolve
+from tests.integration.retraining.story import Site, read, review, scorer_of
+from tests.unit.judging.made import drawn
+from training.datasets.manifest import read_manifest, write_manifest
+from training.datasets.rows import Split
+from training.judging.compare import SCHEMA, compare
+
+pytestmark = pytest.mark.train
+
+SAMPLES = Path(__file__).resolve().parents[3] / "data_samples"
+
+RECIPE = """
+[model]
+kind = "scorer"
+start = "served"
+encoder = "low_rate"
+
+[data]
+manifest = "local.parquet"
+
+[schedule]
+steps = 2
+batch = 4
+validate_every = 2
+"""
+
+
+def test_the_story_in_small(tmp_path: Path) -> None:
+    """Three sample studies: every step is real but the comparison, for which they are too few."""
+    site = Site(tmp_path, {"ACUITY_BUNDLE_KEY": str(tmp_path / "site.pub")})
+    samples = [SAMPLES / name for name in ("benign_unhealed", "healed", "pathological_dixon")]
+    shipped = resolve("scorer")
+    with site.service() as client:
+        for study in samples[:2]:
+            report = read(client, study)
+            assert scorer_of(report)["sha256"] == shipped.sha256
+            review(client, study, report)
+        site.acuity(
+            "train", "manifest", "reviews", site.work / "reviews", "--test", 0, "--validation", 0,
+            "--out", tmp_path / "local.parquet",
+        )  # fmt: skip
+        _validate_with_the_second(tmp_path / "local.parquet")
+        (tmp_path / "mine.toml").write_text(RECIPE)
+        run, candidates = tmp_path / "run", tmp_path / "candidates"
+        site.acuity("train", "fit", "--recipe", tmp_path / "mine.toml", "--out", run)
+        site.acuity(
+            "train", "export", "--run", run, "--version", "9.0.0-site.1", "--out", candidates
+        )
+        candidate = candidates / "scorer" / "9.0.0-site.1"
+        site.acuity(
+            "train", "calibrate", "--manifest", tmp_path / "local.parquet", "--scorer", candidate,
+            "--version", "9.0.0-site.2", "--out", candidates, fails="too_few_cases",
+        )  # fmt: skip
+        site.acuity(
+            "train", "promote", "keys",
+            "--private", tmp_path / "site.key", "--public", tmp_path / "site.pub",
+        )  # fmt: skip
+        promote = ("train", "promote", "--candidate", candidate, "--key", tmp_path / "site.key")
+        promote += ("--comparison", tmp_path / "comparison.json")
+        _write_comparison(tmp_path / "comparison.json", candidate, passes=False)
+        site.acuity(*promote, fails="gates_not_passed")
+        assert resolve("scorer", bundle_dir=site.store).sha256 == shipped.sha256
+        _write_comparison(tmp_path / "comparison.json", candidate, passes=True)
+        site.acuity(*promote)
+        told = scorer_of(read(client, samples[2]))
+        assert (told["version"], told["sha256"]) == (
+            "9.0.0-site.1", read_bundle(candidate).sha256,
+        )  # fmt: skip
+        card = (site.store / "scorer" / "9.0.0-site.1" / "card.md").read_text()
+        assert json.loads((run / "data.json").read_text())["sha256"] in card
+        site.acuity(*promote, fails="gates_not_passed")  # what serves has changed meanwhile
+        site.acuity("models", "rollback", "scorer")
+        assert resolve("scorer", bundle_dir=site.store).sha256 == shipped.sha256
+
+
+def _validate_with_the_second(path: Path) -> None:
+    """Two patients are too few for shares: put one of them into each part by hand."""
+    rows = read_manifest(path).rows
+    second = sorted({row.patient_key for row in rows})[1]
+    write_manifest(
+        path,
+        [
+            row.model_copy(update={"split": Split.VALIDATION}) if row.patient_key == second else row
+            for row in rows
+        ],
+    )
+
+
+def _write_comparison(path: Path, candidate: Path, *, passes: bool) -> None:
+    """A comparison of made answers under the real seals."""
+    good, bad = drawn(strength=3.0), drawn(strength=1.0, noise_seed=4)
+    found = compare(bad, good) if passes else compare(good, bad)
+    served = resolve("scorer")
+    bundle = read_bundle(candidate)
+    found |= {
+        "schema": SCHEMA,
+        "name": "scorer",
+        "data_sha256": "0" * 64,
+        "served": {"version": served.version, "sha256": served.sha256},
+        "candidate": {"version": bundle.version, "sha256": bundle.sha256},
+    }
+    path.write_text(json.dumps(found))
+
+
+@pytest.mark.soak
+def test_the_whole_story(tmp_path: Path) -> None:
+    """40 shifted studies are labelled, and the served figures improve on 40 others."""
+    given = os.environ.get("ACUITY_STORY_STUDIES")
+    studies = Path(given) if given else tmp_path / "studies"
+    site = Site(tmp_path, {"ACUITY_BUNDLE_KEY": str(tmp_path / "site.pub")})
+    for name, first in (("local", 0), ("held", 40)):
+        if not (studies / name).exists():
+            site.acuity(
+                "train", "phantom", "--recipe", "stress", "--count", 40, "--first", first,
+                "--out", studies / name,
+            )  # fmt: skip
+    manifest, held = tmp_path / "local.parquet", tmp_path / "held.parquet"
+    site.acuity(
+        "train", "manifest", "phantom", studies / "held", "--out", held, "--test", 1,
+        "--validation", 0,
+    )  # fmt: skip
+    with site.service() as client:
+        for study in sorted((studies / "local").iterdir()):
+            review(client, study, read(client, study))
+        site.acuity(
+            "train", "manifest", "reviews", site.work / "reviews", "--validation", 0.4, "--test", 0,
+            "--out", manifest,
+        )  # fmt: skip
+        site.acuity("train", "manifest", "check", manifest)
+        site.acuity(
+            "train", "fit", "--recipe", "scorer_fine_tune", "--manifest", manifest,
+            "--out", tmp_path / "run",
+        )  # fmt: skip
+        candidates = tmp_path / "candidates"
+        site.acuity(
+            "train", "export", "--run", tmp_path / "run", "--version", "9.0.0-site.1",
+            "--out", candidates,
+        )  # fmt: skip
+        site.acuity(
+            "train", "calibrate", "--manifest", manifest, "--split", "validation",
+            "--scorer", candidates / "scorer" / "9.0.0-site.1", "--version", "9.0.0-site.2",
+            "--out", candidates,
+        )  # fmt: skip
+        candidate = candidates / "scorer" / "9.0.0-site.2"
+        before = _evaluated(site, held, tmp_path / "before")
+        site.acuity(
+            "train", "compare", "--manifest", held, "--candidate", candidate,
+            "--out", tmp_path / "comparison",
+        )  # fmt: skip
+        site.acuity(
+            "train", "promote", "keys",
+            "--private", tmp_path / "site.key", "--public", tmp_path / "site.pub",
+        )  # fmt: skip
+        site.acuity(
+            "train", "promote", "--candidate", candidate, "--key", tmp_path / "site.key",
+            "--comparison", tmp_path / "comparison" / "comparison.json",
+        )  # fmt: skip
+        after = _evaluated(site, held, tmp_path / "after")
+        report = read(client, next(iter(sorted((studies / "held").iterdir()))))
+        assert scorer_of(report)["version"] == "9.0.0-site.2"
+    assert after["about"]["bundles"]["scorer"]["version"] == "9.0.0-site.2"
+    assert after["tasks"]["edema"]["auroc"] > before["tasks"]["edema"]["auroc"]
+    if given:
+        shutil.copytree(tmp_path / "after", studies / "after", dirs_exist_ok=True)
+
+
+def _evaluated(site: Site, manifest: Path, out: Path) -> dict:
+    site.acuity("train", "evaluate", "--manifest", manifest, "--out", out)
+    found: dict = json.loads((out / "figures.json").read_text())
+    return found
