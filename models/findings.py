@@ -119,6 +119,8 @@ class Vertebra:
             along the body's own axes.
         size: Measured on the mask; None when coverage does not allow it.
         confidence: That this is a vertebral body.
+        size_sd: Standard deviations of what `size` holds, in the same units, as the bundle counted
+            them on scans with a known truth; None where it did not.
     """
 
     index: int
@@ -129,6 +131,7 @@ class Vertebra:
     axes_lps: NDArray[np.float64]
     size: BodySize | None
     confidence: float
+    size_sd: BodySize | None = None
 
     @property
     def level(self) -> str | None:
@@ -275,7 +278,10 @@ class StudyVolumes:
         reference: The volume on whose grid bodies and maps are reported: the fluid-sensitive one
             when there is one.
         by_role: Every chosen volume, the reference included, at most one of a role.
+        companions: Further views of the same spine in the same patient coordinates, to count
+            levels on and for nothing else: localizers, and other stations.
     """
 
     reference: Volume
     by_role: Mapping[str, Volume]
+    companions: tuple[Volume, ...] = ()

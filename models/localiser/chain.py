@@ -148,6 +148,7 @@ def _joined(labels: NDArray[np.uint8], one: Candidate, other: Candidate) -> Cand
         centre=part[0] * large.centre + part[1] * small.centre,
         volume_ml=large.volume_ml + small.volume_ml,
         s1_share=float(part @ (large.s1_share, small.s1_share)),
+        c2_share=float(part @ (large.c2_share, small.c2_share)),
         confidence=float(part @ (large.confidence, small.confidence)),
         cut=large.cut or small.cut,
     )

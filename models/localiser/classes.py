@@ -15,3 +15,6 @@ class Structure(IntEnum):
     SACRUM_S1 = 4
     SACRUM_LOWER = 5
     POSTERIOR_ELEMENTS = 6
+    CORD = 7
+    RIB = 8
+    C2 = 9

@@ -61,7 +61,7 @@ class Candidate:
         label: Its value in the label array.
         centre: (3,) working index (slice, row, column), weighted by probability.
         volume_ml: Sum of the body probability over its voxels.
-        s1_share: Part of its body probability that the network gives to S1, 0 to 1.
+        s1_share, c2_share: Part of its body probability that the network gives to S1, and to C2.
         confidence: Mean probability of being bone of a body, over its voxels.
         cut: Whether the edge of the image cuts it.
     """
@@ -72,6 +72,7 @@ class Candidate:
     s1_share: float
     confidence: float
     cut: bool
+    c2_share: float = 0.0
 
 
 def find_bodies(
@@ -80,7 +81,7 @@ def find_bodies(
     """Separate the vertebral bodies, S1 included.
 
     Args:
-        probability: (7, slices, rows, columns) of the `Structure` classes.
+        probability: (classes, slices, rows, columns) of the `Structure` classes.
         offsets: (2, slices, rows, columns) votes (rows, columns) in units of `OFFSET_UNIT_MM`.
         spacing_mm: (3,) of the working grid.
 
@@ -108,13 +109,16 @@ def find_bodies(
     claimed[voxels] = _nearest_peak(votes, peaks)
     kept = largest_parts(_absorb_splinters(claimed, len(peaks)))
     labels[box] = _adopt_orphans(kept, inside)
-    found = _describe(labels, bone, probability[Structure.SACRUM_S1], spacing_mm)
+    ends = (probability[Structure.SACRUM_S1], probability[Structure.C2])
+    found = _describe(labels, bone, ends, spacing_mm)
     return labels, tuple(_plausible(found))
 
 
 def bone_of(probability: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(slices, rows, columns) probability of any vertebral body, S1 included."""
-    return np.asarray(probability[Structure.BODY] + probability[Structure.SACRUM_S1])
+    """(slices, rows, columns) probability of any vertebral body, C2 and S1 included."""
+    bone = probability[Structure.BODY] + probability[Structure.SACRUM_S1]
+    bone += probability[Structure.C2]
+    return np.asarray(bone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +326,7 @@ def box_of(mask: NDArray[np.bool_], margin: int = 0) -> tuple[slice, ...] | None
 def _describe(
     labels: NDArray[np.uint8],
     bone: NDArray[np.float32],
-    s1: NDArray[np.float32],
+    ends: tuple[NDArray[np.float32], NDArray[np.float32]],
     spacing_mm: NDArray[np.float64],
 ) -> list[Candidate]:
     """Sum up every label that has enough bone."""
@@ -330,7 +334,8 @@ def _describe(
     values, places = _labelled(labels)
     weight = bone[places].astype(np.float64)
     total = np.bincount(values, weight)
-    voxels, share = np.bincount(values), np.bincount(values, s1[places])
+    voxels = np.bincount(values)
+    s1, c2 = (np.bincount(values, end[places]) for end in ends)
     moments = np.stack([np.bincount(values, weight * place) for place in places], axis=1)
     boxes = _boxes(values, places, labels.shape)
     found = []
@@ -345,9 +350,10 @@ def _describe(
                 label=int(label),
                 centre=np.asarray(centre),
                 volume_ml=float(total[label]) * voxel_ml,
-                s1_share=float(share[label] / total[label]),
+                s1_share=float(s1[label] / total[label]),
                 confidence=float(total[label] / voxels[label]),
                 cut=bool(at_edge.any() or to_side < MIDDLE_INSIDE_MM),
+                c2_share=float(c2[label] / total[label]),
             )
         )
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 import numpy as np
@@ -22,6 +22,8 @@ from models.geometry import to_lps
 from models.localiser.bodies import chain_directions, measure
 from models.localiser.chain import backbone, discs_above, rejoined
 from models.localiser.classes import Structure
+from models.localiser.evidence import LevelSettings, Seen
+from models.localiser.exactness import SizeSpread
 from models.localiser.instances import (
     Candidate,
     bone_of,
@@ -30,10 +32,35 @@ from models.localiser.instances import (
     find_bodies,
     renumbered,
 )
-from models.localiser.levels import LevelSettings, name_levels
+from models.localiser.landmarks import find_landmarks
+from models.localiser.levels import Naming, name_levels
 from models.localiser.preprocess import WorkingGrid, network_image, prepare
+from models.localiser.witnesses import told_by, witnesses
 from models.manifest import SECTION
 from models.runtime import Session
+from models.volume import Volume
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The bodies of a spine on one volume, found and not named.
+
+    Attributes:
+        grid: The working grid.
+        probability: (classes, slices, rows, columns).
+        labels: (slices, rows, columns) of the candidates.
+        candidates: Cranial to caudal.
+        seen: What is seen of them.
+        centres_lps_mm: (n, 3).
+    """
+
+    grid: WorkingGrid
+    probability: NDArray[np.float32]
+    labels: NDArray[np.uint8]
+    candidates: tuple[Candidate, ...]
+    seen: Seen
+    centres_lps_mm: NDArray[np.float64]
+
 
 Block = tuple[NDArray[np.float32], tuple[int, int, int]]
 """Probability of one body in a block around it, and the working index of its first voxel."""
@@ -44,9 +71,15 @@ MARGIN: Final = (1, 3, 3)
 BACKGROUND_WINS: Final = 0.51
 """A voxel of at least this probability is background; one half, and room for rounding."""
 
+_BONES: Final = (Structure.BODY, Structure.SACRUM_S1, Structure.C2)
 _BUT_BODIES: Final = np.array(
-    [0 if s in (Structure.BODY, Structure.SACRUM_S1) else s for s in Structure], np.uint8
+    [
+        Structure.BACKGROUND if s in _BONES else Structure.CANAL if s is Structure.CORD else s
+        for s in Structure
+    ],
+    np.uint8,
 )
+"""Bodies stand in the label map; the cord is a part of the canal to all who measure it."""
 
 NO_BODIES: Final = Abstention(
     "no_vertebral_body", "study", "No vertebral body was recognised in the reference series."
@@ -54,7 +87,13 @@ NO_BODIES: Final = Abstention(
 UNANCHORED: Final = Abstention(
     "unanchored",
     "levels",
-    "The sacrum was not recognised, so levels are counted but not named.",
+    "Neither the sacrum nor C2 was recognised, so levels are counted but not named.",
+)
+UNCERTAIN: Final = Abstention(
+    "numbering_uncertain",
+    "levels",
+    "A variant of numbering is likely or cannot be excluded: see the alternatives of each level, "
+    "and count on a whole-spine localizer before any procedure.",
 )
 
 
@@ -65,45 +104,97 @@ class Localiser:
         """Take an opened network and what its bundle says of decoding.
 
         Args:
-            session: Gives "structure" (1, 7, D, H, W) probabilities and "offsets" (1, 2, D, H, W)
-                for "image" (1, 2, D, H, W).
+            session: Gives "structure" (1, classes, D, H, W) probabilities and "offsets"
+                (1, 2, D, H, W) for "image" (1, 2, D, H, W).
             metadata: The bundle's metadata; level priors and thresholds are read from the
-                "levels" entry of `calibration` in the product's own section.
+                "levels" entry of `calibration` in the product's own section, and how exact
+                measurements are from its "size_spread" entry.
         """
         self._session = session
         self._settings = level_settings(metadata)
+        self._spread = size_spread(metadata)
 
     def __call__(self, study: StudyVolumes) -> Localisation:
-        """Localise on the reference volume.
+        """Localise on the reference volume; count on other views where it can't be counted there.
 
         Raises:
             GeometryError: The volume's axes do not follow three patient axes.
         """
-        grid, image = prepare(study.reference)
+        found = self.find(study.reference)
+        naming = name_levels(found.seen, found.centres_lps_mm, self._settings)
+        if found.candidates and naming.sureness < self._settings.doubtful:
+            naming = self._asked(study, found, naming)
+        return self._finished(study.reference, found, naming)
+
+    def find(self, volume: Volume) -> Chain:
+        """Run the network and separate the bodies of one volume, without naming them.
+
+        Raises:
+            GeometryError: The volume's axes do not follow three patient axes.
+        """
+        grid, image = prepare(volume)
         answer = self._session.run({"image": network_image(image)})
         rows, columns = image.shape[1:]
-        probability = answer["structure"][0, :, :, :rows, :columns]
+        given = answer["structure"][0, :, :, :rows, :columns]
+        probability = _every_class(given)
         offsets = answer["offsets"][0, :, :, :rows, :columns]
-        labels, found = find_bodies(probability, offsets, grid.spacing_mm)
-        spine = backbone(found, probability[Structure.CANAL], grid.spacing_mm)
-        candidates = rejoined(labels, spine, grid.spacing_mm)
-        discs = discs_above(candidates, probability[Structure.DISC], grid.spacing_mm)
-        centres = np.array([to_lps(grid.affine, body.centre) for body in candidates])
-        naming = name_levels(candidates, centres, discs, self._settings)
+        labels, bodies = find_bodies(probability, offsets, grid.spacing_mm)
+        canal = probability[Structure.CANAL] + probability[Structure.CORD]
+        spine = backbone(bodies, canal, grid.spacing_mm)
+        chain = rejoined(labels, spine, grid.spacing_mm)
+        marks = None
+        if len(given) == len(Structure):
+            rib, cord = probability[Structure.RIB], probability[Structure.CORD]
+            marks = find_landmarks(chain, rib, cord, canal, grid.spacing_mm)
+        seen = Seen(
+            s1_shares=np.array([body.s1_share for body in chain]),
+            c2_shares=np.array([body.c2_share for body in chain]),
+            volumes_ml=np.array([body.volume_ml for body in chain]),
+            discs_ml=discs_above(chain, probability[Structure.DISC], grid.spacing_mm),
+            landmarks=marks,
+        )
+        centres = np.array([to_lps(grid.affine, body.centre) for body in chain]).reshape(-1, 3)
+        return Chain(grid, probability, labels, tuple(chain), seen, centres)
+
+    def _asked(self, study: StudyVolumes, found: Chain, naming: Naming) -> Naming:
+        """Name the chain with what other views say of it; as it was when none is any surer."""
+        for view in witnesses(study):
+            other = self.find(view)
+            theirs = name_levels(other.seen, other.centres_lps_mm, self._settings)
+            told = told_by(found.centres_lps_mm, view, other.centres_lps_mm, theirs)
+            if told is None:
+                continue
+            named = name_levels(found.seen, found.centres_lps_mm, self._settings, told)
+            if named.sureness > naming.sureness:
+                naming = named
+            if naming.sureness >= self._settings.doubtful:
+                break
+        return naming
+
+    def _finished(self, volume: Volume, found: Chain, naming: Naming) -> Localisation:
+        """Measure the named bodies and bring everything back to the volume's own grid."""
+        grid, probability = found.grid, found.probability
         levels = [i for i, below in enumerate(naming.below_s1) if not below]
-        labels, bodies = renumbered(labels, [candidates[i] for i in levels])
+        labels, bodies = renumbered(found.labels, [found.candidates[i] for i in levels])
         names = [naming.names[i] for i in levels]
         blocks = occupancies(probability, labels)
-        vertebrae = _vertebrae(grid, blocks, bodies, names)
+        vertebrae = _vertebrae(grid, blocks, bodies, names, naming.anchor)
+        if self._spread is not None:
+            spacing = volume.spacing
+            coarsest = max(spacing.row_mm, spacing.column_mm)
+            vertebrae = tuple(
+                replace(v, size_sd=self._spread.of(v.size, coarsest, float(grid.spacing_mm[0])))
+                for v in vertebrae
+            )
         label_map = _stored_labels(grid, blocks)
         is_s1 = [vertebra.level == "S1" for vertebra in vertebrae]
         return Localisation(
             labels=grid.restore(label_map),
-            affine=study.reference.affine,
+            affine=volume.affine,
             vertebrae=vertebrae,
             anchor=naming.anchor,
             structures=grid.restore(_sagittal_structures(grid, probability, label_map, is_s1)),
-            abstentions=_abstentions(vertebrae, naming.anchor),
+            abstentions=_abstentions(vertebrae, naming, self._settings),
         )
 
 
@@ -114,15 +205,29 @@ def level_settings(metadata: Mapping[str, Any]) -> LevelSettings:
     return LevelSettings(**{key: float(value) for key, value in stored.items() if key in known})
 
 
+def _every_class(structure: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Classes that an older network does not know have no probability."""
+    unknown = len(Structure) - len(structure)
+    return np.pad(structure, ((0, unknown), (0, 0), (0, 0), (0, 0))) if unknown else structure
+
+
+def size_spread(metadata: Mapping[str, Any]) -> SizeSpread | None:
+    """Read how exact a bundle's measurements are; None where it does not say."""
+    stored = metadata.get(SECTION, {}).get("calibration", {}).get("size_spread")
+    return SizeSpread(**{key: float(value) for key, value in stored.items()}) if stored else None
+
+
 def _vertebrae(
     grid: WorkingGrid,
     blocks: list[Block],
     candidates: tuple[Candidate, ...],
     names: list[tuple[LevelName, ...]],
+    anchor: Anchor,
 ) -> tuple[Vertebra, ...]:
     centres = np.array([to_lps(grid.affine, body.centre) for body in candidates]).reshape(-1, 3)
     directions = chain_directions(centres)
     vertebrae = []
+    anchored = anchor is not Anchor.NONE
     found = zip(candidates, blocks, names, directions, strict=True)
     for body, (block, corner), name, direction in found:
         affine = grid.affine.copy()
@@ -131,8 +236,8 @@ def _vertebrae(
         vertebrae.append(
             Vertebra(
                 index=body.label,
-                name=name[0] if name else None,
-                alternatives=name[1:],
+                name=name[0] if name and anchored else None,
+                alternatives=name[1:] if anchored else name,
                 coverage=Coverage.PARTIAL if body.cut else Coverage.COMPLETE,
                 centroid_lps_mm=measured.centroid_lps_mm,
                 axes_lps=measured.axes_lps,
@@ -147,7 +252,7 @@ def occupancies(probability: NDArray[np.float32], labels: NDArray[np.uint8]) -> 
     """Probability of each body alone, in a block around it.
 
     Args:
-        probability: (7, slices, rows, columns) of the `Structure` classes.
+        probability: (classes, slices, rows, columns) of the `Structure` classes.
         labels: Bodies, same grid.
 
     Returns:
@@ -209,7 +314,11 @@ def _sagittal_structures(
     return np.asarray(out)
 
 
-def _abstentions(vertebrae: tuple[Vertebra, ...], anchor: Anchor) -> tuple[Abstention, ...]:
+def _abstentions(
+    vertebrae: tuple[Vertebra, ...], naming: Naming, settings: LevelSettings
+) -> tuple[Abstention, ...]:
     if not vertebrae:
         return (NO_BODIES,)
-    return (UNANCHORED,) if anchor is Anchor.NONE else ()
+    if naming.anchor is Anchor.NONE:
+        return (UNANCHORED,)
+    return (UNCERTAIN,) if naming.sureness < settings.doubtful else ()

@@ -31,6 +31,8 @@ DOUBTFUL: Final = 0.5
 """A role below this confidence is used only when no surer one is there."""
 MIN_OVERLAP: Final = 0.3
 """Part of the smaller volume that must lie in the other for the two to show one place."""
+FEWEST_TO_COUNT_ON: Final = 3
+"""Slices of a localizer: with fewer none need pass through the bodies."""
 SAME_GRID_MM: Final = 0.5
 QUALITY_MARGIN: Final = 0.1
 
@@ -96,6 +98,22 @@ def screen(stack: Stack, role: SeriesRole, policy: StackPolicy) -> Refusal | Non
         None if role.role in (*NEEDED, *LEVELS_ONLY) else _not_needed(role.role),
     )
     return next((test for test in tests if test is not None), None)
+
+
+def companion_of(reference: Volume, stack: Stack, refusal: Refusal) -> bool:
+    """Whether a refused stack still shows more of the reference's spine, to count levels on.
+
+    Only patient coordinates that are known to be shared will do.
+    """
+    uid = reference.frame_of_reference_uid
+    return (
+        refusal.code in ("localizer", "other_station_not_used", "no_overlap_with_reference")
+        and stack.plane is Plane.SAGITTAL
+        and stack.affine is not None
+        and stack.count >= FEWEST_TO_COUNT_ON
+        and bool(uid)
+        and stack.instance.frame_of_reference_uid == uid
+    )
 
 
 def _not_needed(role: Role) -> Refusal:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from models.findings import StudyVolumes
 from models.volume import Volume
 from service.ingest.body_part import stated_elsewhere
 from service.ingest.contrast import FatRim, agreed, fat_rim, noise_quality, plainest_other
@@ -33,6 +34,7 @@ from service.ingest.selection import (
     Selection,
     abstentions_for,
     choose,
+    companion_of,
     screen,
 )
 from service.ingest.sequences import SeriesRole, role_of
@@ -79,8 +81,9 @@ def read_study(source: Path, *, limits: Limits, policy: StackPolicy, workspace: 
                 unread.update(_decode(reading, decoder, policy))
             if any(r.volume is not None and r.role.role in REFERENCE_ORDER[:-1] for r in wanted):
                 break
-    _check_pixels(readings)
-    selection = _select(readings)
+        _check_pixels(readings)
+        selection = _select(readings)
+        volumes = _with_companions(selection.volumes, readings, decoder)
     outcomes = tuple(_outcome(reading) for reading in readings)
     used, refused = _account(inventory.records, readings, unread)
     chosen = (record for r in readings if r.used for record, _ in r.stack.slices)
@@ -89,8 +92,8 @@ def read_study(source: Path, *, limits: Limits, policy: StackPolicy, workspace: 
         outcomes,
         len(used),
         (*inventory.refused, *refused),
-        selection.volumes,
-        abstentions_for(selection.volumes),
+        volumes,
+        abstentions_for(volumes),
         source_headers(chosen, limits),
     )
 
@@ -192,6 +195,33 @@ def _select(readings: Sequence[_Reading]) -> Selection:
             code = "post_contrast" if reading.role.role.value == "t1_post" else "role_not_needed"
             reading.refusal = Refusal(code, "A better suited series of the study is used.")
     return selection
+
+
+def _with_companions(
+    volumes: StudyVolumes | None, readings: Sequence[_Reading], decoder: PixelDecoder
+) -> StudyVolumes | None:
+    """Add localizers and other stations, to count levels on; what is added is used."""
+    if volumes is None:
+        return None
+    companions: list[Volume] = []
+    for reading in readings:
+        if reading.refusal is None or not companion_of(
+            volumes.reference, reading.stack, reading.refusal
+        ):
+            continue
+        volume = reading.volume
+        if volume is None:
+            planes = [plane for _, plane in _pixels(reading.stack.slices, decoder)]
+            arrays = [plane for plane in planes if not isinstance(plane, Refusal)]
+            if len(arrays) < len(planes):
+                continue
+            volume = volume_of(reading.stack, arrays, reading.role.role)
+        companions.append(volume)
+        reading.used, reading.refusal = True, None
+        reading.role = replace(
+            reading.role, warnings=(*reading.role.warnings, "used_to_count_levels_only")
+        )
+    return replace(volumes, companions=tuple(companions))
 
 
 def _outcome(reading: _Reading) -> SeriesOutcome:

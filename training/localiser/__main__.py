@@ -20,16 +20,19 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="end the schedule after this time")
     parser.add_argument("--batch", type=int, default=usual.batch)
     parser.add_argument("--workers", type=int, default=usual.workers)
+    parser.add_argument("--rate", type=float, default=usual.peak_rate, help="peak learning rate")
+    parser.add_argument("--start", type=Path, help="model.safetensors of a bundle to begin with")
     parser.add_argument("--seed", type=int, default=usual.seed)
     given = parser.parse_args()
     settings = FitSettings(
         steps=given.steps,
         minutes=given.minutes,
         batch=given.batch,
+        peak_rate=given.rate,
         workers=given.workers,
         seed=given.seed,
     )
-    fit(load_recipe(given.recipe), given.out, CropSettings(), settings)
+    fit(load_recipe(given.recipe), given.out, CropSettings(), settings, given.start)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from models.localiser.classes import Structure
-from models.localiser.levels import LevelSettings
+from models.localiser.evidence import LevelSettings
 from models.localiser.network import WIDTHS, ServedLocaliser
 from models.localiser.preprocess import LOCAL_MEAN_MM, OFFSET_UNIT_MM, PIXEL_MM, SLICE_MM
 from models.manifest import NetworkSpec
@@ -48,7 +48,10 @@ _LIMITATIONS = (
 
 
 def draft(
-    version: str, levels: LevelSettings, figures: tuple[Figure, ...], trained: Trained
+    version: str,
+    calibration: Mapping[str, Any],
+    figures: tuple[Figure, ...],
+    trained: Trained,
 ) -> BundleDraft:
     """Describe the bundle of this version."""
     return BundleDraft(
@@ -88,7 +91,7 @@ def draft(
             "offset_unit_mm": OFFSET_UNIT_MM,
             "percentiles": [1.0, 99.5],
         },
-        calibration={"levels": asdict(levels)},
+        calibration=dict(calibration),
     )
 
 
@@ -115,6 +118,44 @@ def figures_of(evaluation: Mapping[str, Any]) -> tuple[Figure, ...]:
     return tuple(figures)
 
 
+def synthetic_figures(evaluation: Mapping[str, Any]) -> tuple[Figure, ...]:
+    """Card figures from what `training.localiser.evaluate --json` wrote."""
+    command = "make evaluate-localiser"
+    figures = []
+    for title, row in evaluation["sets"].items():
+        on = f"{row['scans']} synthetic scans, {title}"
+        parts = {
+            "bodies found": _hits(row["found"]),
+            "Dice, central five slices": f"{row['dice']:.3f}, {row['central_dice']:.3f}",
+            "centroid error, median": f"{row['centroid_mm']:.2f} mm",
+            "height errors, anterior, middle, posterior, median": ", ".join(
+                f"{value:.2f} mm" for value in row["height_errors_mm"]
+            ),
+            "all levels right where countable": _hits(row["levels_right_where_countable"]),
+            "names withheld where uncountable": _hits(row["withheld_where_uncountable"]),
+            "variants right or flagged": _hits(row["variants_right_or_flagged"]),
+            "usual numbering flagged": _hits(row["usual_flagged"]),
+            "calibration error of names (ECE)": f"{row['level_ece']:.3f}",
+        }
+        figures += [Figure(name, value, on, command) for name, value in parts.items()]
+    for point in evaluation["curves"]:
+        right = point["levels_right_where_countable"]
+        figures.append(
+            Figure(
+                f"Dice and levels right, {point['what']} {point['value']:g}",
+                f"{point['dice']:.3f}, {right[0]}/{right[1]}",
+                f"{point['scans']} synthetic scans",
+                command,
+            )
+        )
+    return tuple(figures)
+
+
+def _hits(part: Sequence[float]) -> str:
+    hits, of, low, high = part
+    return f"{hits:g}/{of:g} (95 % {low:.3f}-{high:.3f})" if of else "none in the set"
+
+
 def main() -> None:
     """Export a checkpoint."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -122,10 +163,17 @@ def main() -> None:
     parser.add_argument("--version", required=True)
     parser.add_argument("--store", type=Path, default=PACKAGED)
     parser.add_argument("--evaluation", type=Path, help="JSON of training.evaluate_real")
+    parser.add_argument("--synthetic", type=Path, help="JSON of training.localiser.evaluate")
+    parser.add_argument("--calibration", type=Path, help="JSON of training.localiser.calibrate")
     given = parser.parse_args()
     figures = figures_of(json.loads(given.evaluation.read_text())) if given.evaluation else ()
+    if given.synthetic:
+        figures += synthetic_figures(json.loads(given.synthetic.read_text()))
+    calibration = {"levels": asdict(LevelSettings())}
+    if given.calibration:
+        calibration = json.loads(given.calibration.read_text())
     network = ServedLocaliser(load_averaged(given.checkpoint)).eval()
-    described = draft(given.version, LevelSettings(), figures, trained_until(given.checkpoint))
+    described = draft(given.version, calibration, figures, trained_until(given.checkpoint))
     bundle, parity = export_bundle(network, described, given.store)
     sys.stdout.write(
         f"{bundle.name} {bundle.version}: OpenVINO within {parity.largest:.1e} of PyTorch\n"

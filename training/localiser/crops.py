@@ -25,6 +25,7 @@ from models.localiser.preprocess import (
     network_image,
     prepare,
 )
+from training.localiser.outlines import asked_for
 from training.phantom.draw import draw_image
 from training.phantom.recipe import PhantomRecipe
 from training.phantom.scanner.mix import AcquisitionMix
@@ -47,16 +48,18 @@ class CropSettings:
         turned: Part of the crops that is turned and scaled.
         turn_degrees, scale: Largest turn, and largest change of size (a factor).
         ragged: Part of the crops in which an image edge is set inside the crop.
+        spoilt: Part of the crops in which one slice is lost, blank, or noise.
     """
 
     slices: int = 12
     rows: int = 192
     columns: int = 160
-    per_volume: int = 4
+    per_volume: int = 6
     turned: float = 0.4
-    turn_degrees: float = 18.0
+    turn_degrees: float = 24.0
     scale: float = 1.15
     ragged: float = 0.3
+    spoilt: float = 0.08
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ def scan_scene(scene: Scene, rng: np.random.Generator, mix: AcquisitionMix) -> S
     pitch = 1.0 if rng.random() < 0.85 else float(rng.uniform(0.7, 1.4))
     scanned = draw_image(scene, rng, in_plane_mm=pitch, mix=mix)
     grid, image = prepare(scanned.volume)
-    structure, body = scanned.structure, scanned.body
+    structure, body = asked_for(scanned.structure, scanned.body, scanned.volume.role, scene.numbers)
     if grid.step != (1.0, 1.0, 1.0):
         structure, body = (_nearest(grid, truth) for truth in (structure, body))
     if rng.random() < 0.3:
@@ -128,6 +131,8 @@ def cut(scan: Scan, settings: CropSettings, rng: np.random.Generator) -> Crop | 
     offsets = _offsets(body, scan.centres, to_scan)
     if rng.random() < settings.ragged:
         _blank_beyond_edge(image, structure, offsets, rng)
+    if rng.random() < settings.spoilt:
+        _spoil_slice(image, rng)
     if rng.random() < 0.5:
         image, structure, offsets = image[:, ::-1], structure[::-1], offsets[:, ::-1]
     return {
@@ -228,6 +233,19 @@ def _blank_beyond_edge(
     }[str(which)]
     for array in (image, structure, offsets):
         array[beyond] = 0
+
+
+def _spoil_slice(image: NDArray[np.float32], rng: np.random.Generator) -> None:
+    """One slice is blank, noise, or its neighbour once more, as repairs leave it."""
+    at = int(rng.integers(1, image.shape[1]))
+    kind = rng.integers(3)
+    if kind == 0:
+        image[:, at] = 0.0
+    elif kind == 1:
+        spread = image.std() + 1e-3
+        image[:, at] = rng.normal(image.mean(), spread, image[:, at].shape)
+    else:
+        image[:, at] = image[:, at - 1]
 
 
 class CropStream(IterableDataset[Crop]):

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from models.localiser.network import LocaliserNetwork
 from training.localiser.crops import Crop, CropSettings, CropStream
 from training.localiser.loss import Loss, localiser_loss
+from training.localiser.warm_start import warm_start
 from training.phantom.recipe import PhantomRecipe
 
 CHECKPOINT: Final = "checkpoint.pt"
@@ -111,7 +112,11 @@ def load_averaged(path: Path) -> LocaliserNetwork:
 
 
 def fit(
-    recipe: PhantomRecipe, out: Path, crops: CropSettings, settings: FitSettings
+    recipe: PhantomRecipe,
+    out: Path,
+    crops: CropSettings,
+    settings: FitSettings,
+    start: Path | None = None,
 ) -> LocaliserNetwork:
     """Train on patients of a recipe; go on where a checkpoint in `out` ends.
 
@@ -120,6 +125,7 @@ def fit(
         out: Receives `checkpoint.pt` and `log.jsonl`.
         crops: What the crops look like.
         settings: Schedule.
+        start: `model.safetensors` of a bundle to begin with; None: random weights.
 
     Returns:
         The network with its averaged weights.
@@ -127,7 +133,7 @@ def fit(
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     torch.manual_seed(settings.seed)
-    state = _start(settings)
+    state = _start(settings, start)
     if (out / CHECKPOINT).exists():
         state.load(out / CHECKPOINT)
     batches = _batches(recipe, crops, settings, state.step)
@@ -145,8 +151,10 @@ def fit(
     return state.averaged.eval()
 
 
-def _start(settings: FitSettings) -> State:
+def _start(settings: FitSettings, start: Path | None) -> State:
     network = LocaliserNetwork()
+    if start is not None:
+        warm_start(network, start)
     optimiser = torch.optim.AdamW(
         network.parameters(), settings.peak_rate, weight_decay=settings.weight_decay
     )

@@ -19,6 +19,9 @@ CLASS_WEIGHTS: Final = {
     Structure.SACRUM_S1: 1.5,
     Structure.SACRUM_LOWER: 1.2,
     Structure.POSTERIOR_ELEMENTS: 0.8,
+    Structure.CORD: 1.0,
+    Structure.RIB: 0.8,
+    Structure.C2: 1.5,
 }
 """Cross-entropy weights: S1 is rare, and the names hang on it."""
 
@@ -41,7 +44,7 @@ def localiser_loss(
     """Cross-entropy, soft Dice and, inside bodies, the error of the votes.
 
     Args:
-        logits: (N, 7, D, H, W).
+        logits: (N, classes, D, H, W).
         offsets: (N, 2, D, H, W).
         structure: (N, D, H, W) integer classes.
         true_offsets: (N, 2, D, H, W), read only where the structure is a body or S1.
@@ -50,7 +53,7 @@ def localiser_loss(
     target = structure.long()
     cross_entropy = functional.cross_entropy(logits, target, weights)
     dice = _dice_loss(logits, target)
-    voting = (target == Structure.BODY) | (target == Structure.SACRUM_S1)
+    voting = (target == Structure.BODY) | (target == Structure.SACRUM_S1) | (target == Structure.C2)
     miss = functional.smooth_l1_loss(offsets, true_offsets, reduction="none", beta=0.3).sum(dim=1)
     votes = (miss * voting).sum() / voting.sum().clamp(min=1)
     total = cross_entropy + dice + OFFSET_SHARE * votes

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 
+from models.volume import Role
 from service.ingest.grid import StackPolicy
 from service.ingest.records import Ingested
 from service.ingest.safety import Limits
@@ -191,3 +192,44 @@ def test_same_input_gives_the_same_answer(read: Read, tmp_path: Path) -> None:
     )
     assert first.series == again.series
     assert first.refused_files == again.refused_files
+
+
+LOCALIZER = {**T2, "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}
+
+
+def test_a_localizer_in_the_same_coordinates_is_kept_to_count_levels_on(read: Read) -> None:
+    found = read(
+        classic_stack(pixels(), series="stir", physics=STIR),
+        classic_stack(pixels(5), Grid(spacing=(10.0, 1.4, 1.4)), LOCALIZER, series="loc"),
+    )
+
+    assert found.volumes is not None
+    assert [volume.role for volume in found.volumes.companions] == [Role.LOCALIZER]
+    assert found.files_used == 14
+    outcome = next(one for one in found.series if one.role is Role.LOCALIZER)
+    assert outcome.used
+    assert "used_to_count_levels_only" in outcome.findings
+
+
+def test_a_localizer_of_other_coordinates_stays_refused(read: Read) -> None:
+    elsewhere = Grid(spacing=(10.0, 1.4, 1.4), frame_of_reference=uid("another"))
+    found = read(
+        classic_stack(pixels(), series="stir", physics=STIR),
+        classic_stack(pixels(5), elsewhere, LOCALIZER, series="loc"),
+    )
+
+    assert found.volumes is not None
+    assert found.volumes.companions == ()
+    assert codes(found) == {"localizer"}
+
+
+def test_another_station_is_kept_to_count_levels_on(read: Read) -> None:
+    above = Grid(origin=(-30.0, -80.0, 420.0))
+    found = read(
+        classic_stack(pixels(), series="lower", physics=STIR),
+        classic_stack(pixels(), above, STIR, series="upper"),
+    )
+
+    assert found.volumes is not None
+    assert len(found.volumes.companions) == 1
+    assert found.files_used == 18

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,15 +10,33 @@ from numpy.typing import NDArray
 
 from models.anatomy import LEVELS
 from models.findings import Anchor
-from models.localiser.instances import Candidate
-from models.localiser.levels import LevelSettings, Naming, missing_between, name_levels
+from models.localiser.evidence import STATES, LevelSettings, Seen
+from models.localiser.landmarks import Landmarks
+from models.localiser.levels import Naming, Told, missing_between, name_levels
 
 
-def bodies(shares: list[float]) -> list[Candidate]:
-    return [
-        Candidate(i + 1, np.array([7.0, 30.0 * i, 50.0]), 30.0, share, 0.9, cut=False)
-        for i, share in enumerate(shares)
-    ]
+def seen(
+    shares: list[float],
+    *,
+    small: int | None = None,
+    discs_ml: NDArray[np.float64] | None = None,
+    c2: int | None = None,
+    marks: Landmarks | None = None,
+) -> Seen:
+    """Bodies with these S1 shares; `small` is the index of a small one, `c2` of one like C2."""
+    volumes = np.full(len(shares), 30.0)
+    if small is not None:
+        volumes[small] = 7.0
+    c2_shares = np.zeros(len(shares))
+    if c2 is not None:
+        c2_shares[c2] = 0.95
+    return Seen(
+        np.array(shares),
+        c2_shares,
+        volumes,
+        discs(len(shares)) if discs_ml is None else discs_ml,
+        marks,
+    )
 
 
 def places(count: int, gap_after: int | None = None) -> NDArray[np.float64]:
@@ -33,7 +49,7 @@ def places(count: int, gap_after: int | None = None) -> NDArray[np.float64]:
 def discs(count: int, **changed: float) -> NDArray[np.float64]:
     """Usual discs above every body but the first; `b5=0.5` sets the one above body 5."""
     volumes = np.full(count, 12.0)
-    volumes[0] = 0.0
+    volumes[:1] = 0.0
     for body, volume in changed.items():
         volumes[int(body[1:])] = volume
     return volumes
@@ -44,7 +60,7 @@ def best(naming: Naming) -> list[str | None]:
 
 
 def test_usual_chain_is_counted_from_the_sacrum() -> None:
-    naming = name_levels(bodies([0.0] * 7 + [0.97]), places(8), discs(8), LevelSettings())
+    naming = name_levels(seen([0.0] * 7 + [0.97]), places(8), LevelSettings())
 
     assert naming.anchor is Anchor.SACRUM
     assert best(naming) == ["T11", "T12", "L1", "L2", "L3", "L4", "L5", "S1"]
@@ -56,7 +72,7 @@ def test_usual_chain_is_counted_from_the_sacrum() -> None:
 
 
 def test_alternatives_are_the_shifted_names() -> None:
-    naming = name_levels(bodies([0.0] * 5 + [0.97]), places(6), discs(6), LevelSettings())
+    naming = name_levels(seen([0.0] * 5 + [0.97]), places(6), LevelSettings())
 
     l5 = {name.level: name.confidence for name in naming.names[-2]}
     assert set(l5) == {"L5", "L4", "L6"}
@@ -65,43 +81,40 @@ def test_alternatives_are_the_shifted_names() -> None:
 
 
 def test_nothing_is_named_without_the_sacrum() -> None:
-    naming = name_levels(bodies([0.0, 0.02, 0.1]), places(3), discs(3), LevelSettings())
+    naming = name_levels(seen([0.0, 0.02, 0.1]), places(3), LevelSettings())
 
     assert naming.anchor is Anchor.NONE
     assert best(naming) == [None, None, None]
 
 
 def test_no_bodies() -> None:
-    naming = name_levels([], np.zeros((0, 3)), np.zeros(0), LevelSettings())
+    naming = name_levels(seen([]), np.zeros((0, 3)), LevelSettings())
 
-    assert naming == Naming(Anchor.NONE, (), ())
+    assert naming == Naming(Anchor.NONE, (), (), np.zeros((0, STATES)))
 
 
 def test_segment_under_s1_is_no_level() -> None:
-    small = bodies([0.01] * 4 + [0.7, 0.97])
-    small[-1] = replace(small[-1], volume_ml=7.0)
-    naming = name_levels(small, places(6), discs(6, b5=0.8), LevelSettings())
+    chain = seen([0.01] * 4 + [0.7, 0.97], small=5, discs_ml=discs(6, b5=0.8))
+    naming = name_levels(chain, places(6), LevelSettings())
 
     assert best(naming) == ["L2", "L3", "L4", "L5", "S1", None]
     assert naming.below_s1 == (False, False, False, False, False, True)
 
 
 def test_large_blob_under_s1_is_no_level() -> None:
-    naming = name_levels(bodies([0.0] * 4 + [0.8, 0.0]), places(6), discs(6), LevelSettings())
+    naming = name_levels(seen([0.0] * 4 + [0.8, 0.0]), places(6), LevelSettings())
 
     assert best(naming) == ["L2", "L3", "L4", "L5", "S1", None]
 
 
 def test_upper_of_two_s1_like_bodies_loses_when_the_lower_is_surer() -> None:
-    naming = name_levels(bodies([0.0, 0.0, 0.0, 0.2, 0.98]), places(5), discs(5), LevelSettings())
+    naming = name_levels(seen([0.0, 0.0, 0.0, 0.2, 0.98]), places(5), LevelSettings())
 
     assert best(naming) == ["L2", "L3", "L4", "L5", "S1"]
 
 
 def test_missed_body_leaves_a_gap_in_the_names() -> None:
-    naming = name_levels(
-        bodies([0.0] * 6 + [0.97]), places(7, gap_after=2), discs(7), LevelSettings()
-    )
+    naming = name_levels(seen([0.0] * 6 + [0.97]), places(7, gap_after=2), LevelSettings())
 
     assert best(naming) == ["T11", "T12", "L1", "L3", "L4", "L5", "S1"]
 
@@ -115,7 +128,7 @@ def test_gap_needs_twice_the_usual_distance() -> None:
 
 def test_priors_of_the_bundle_decide_rare_variants() -> None:
     often = LevelSettings(lumbar_6=0.7)
-    naming = name_levels(bodies([0.0] * 5 + [0.97]), places(6), discs(6), often)
+    naming = name_levels(seen([0.0] * 5 + [0.97]), places(6), often)
 
     assert best(naming)[-2] == "L6"
 
@@ -126,9 +139,7 @@ def test_priors_of_the_bundle_decide_rare_variants() -> None:
 )
 def test_names_descend_without_repeats(shares: list[float], gap: int | None) -> None:
     gap_after = gap if gap is not None and gap + 1 < len(shares) else None
-    naming = name_levels(
-        bodies(shares), places(len(shares), gap_after), discs(len(shares)), LevelSettings()
-    )
+    naming = name_levels(seen(shares), places(len(shares), gap_after), LevelSettings())
 
     ranks = [LEVELS.index(names[0].level) for names in naming.names if names]
     assert ranks == sorted(set(ranks))
@@ -136,3 +147,73 @@ def test_names_descend_without_repeats(shares: list[float], gap: int | None) -> 
         assert 0.0 <= sum(name.confidence for name in names) <= 1.0 + 1e-9
     if naming.anchor is Anchor.SACRUM:
         assert "S1" in [names[0].level for names in naming.names if names]
+
+
+def ribs(beside: str) -> NDArray[np.float64]:
+    """Volumes beside bodies: "r" a rib, "." none, "?" out of view."""
+    return np.array([{"r": 2.0, ".": 0.0, "?": np.nan}[one] for one in beside])
+
+
+def test_names_are_counted_down_from_c2() -> None:
+    naming = name_levels(seen([0.0] * 9, c2=0), places(9), LevelSettings())
+
+    assert naming.anchor is Anchor.C2
+    assert best(naming) == ["C2", "C3", "C4", "C5", "C6", "C7", "T1", "T2", "T3"]
+
+
+def test_a_rib_on_the_sixth_body_above_the_sacrum_speaks_for_the_usual_numbering() -> None:
+    marks = Landmarks(ribs("rr......"), None)
+    plain = name_levels(seen([0.0] * 7 + [0.97]), places(8), LevelSettings())
+    naming = name_levels(seen([0.0] * 7 + [0.97], marks=marks), places(8), LevelSettings())
+
+    assert best(naming) == best(plain)
+    assert naming.names[1][0].level == "T12"
+    assert naming.names[1][0].confidence > plain.names[1][0].confidence
+
+
+def test_six_bodies_without_ribs_above_the_sacrum_are_flagged_or_named_l6() -> None:
+    marks = Landmarks(ribs("rrr......."), 3.2)
+    settings = LevelSettings(rib_last=0.9)
+    naming = name_levels(seen([0.0] * 9 + [0.97], marks=marks), places(10), settings)
+
+    named_l6 = best(naming)[-2] == "L6"
+    assert named_l6 or naming.sureness < LevelSettings().doubtful
+
+
+def test_ribs_out_of_view_say_nothing() -> None:
+    marks = Landmarks(ribs("??????"), None)
+    plain = name_levels(seen([0.0] * 5 + [0.97]), places(6), LevelSettings())
+
+    assert name_levels(seen([0.0] * 5 + [0.97], marks=marks), places(6), LevelSettings()) == plain
+
+
+def test_without_an_anchor_landmarks_leave_possibilities_and_no_name() -> None:
+    marks = Landmarks(ribs("rr..."), 2.2)
+    naming = name_levels(seen([0.0] * 5, marks=marks), places(5), LevelSettings())
+
+    assert naming.anchor is Anchor.NONE
+    assert naming.sureness == 0.0
+    third = {name.level: name.confidence for name in naming.names[2]}
+    assert max(third, key=lambda level: third[level]) == "L1"
+
+
+def test_another_view_anchors_a_chain_without_an_anchor() -> None:
+    likelihood = np.ones((4, STATES))
+    likelihood[1] = 0.001
+    likelihood[1, LEVELS.index("T7")] = 0.95
+    told = Told(Anchor.LOCALIZER, likelihood)
+    naming = name_levels(seen([0.0] * 4), places(4), LevelSettings(), told)
+
+    assert naming.anchor is Anchor.LOCALIZER
+    assert best(naming) == ["T6", "T7", "T8", "T9"]
+    assert naming.sureness > 0.9
+
+
+def test_another_view_overrules_the_usual_count() -> None:
+    likelihood = np.ones((7, STATES))
+    likelihood[0] = 1e-4
+    likelihood[0, LEVELS.index("L1")] = 0.97
+    told = Told(Anchor.LOCALIZER, likelihood)
+    naming = name_levels(seen([0.0] * 6 + [0.97]), places(7), LevelSettings(), told)
+
+    assert best(naming) == ["L1", "L2", "L3", "L4", "L5", "L6", "S1"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from models.findings import StudyVolumes
 from models.geometry import Spacing
 from models.localiser.classes import Structure
-from models.localiser.levels import LevelSettings
+from models.localiser.evidence import LevelSettings
 from models.localiser.localiser import Localiser, level_settings
 from tests.unit.localiser.chain import chain, grid_affine, painted
 
@@ -137,7 +138,9 @@ def test_bundle_serves_what_was_trained(tmp_path: Path) -> None:
     network = LocaliserNetwork()
     evaluation = {"groups": {"T1": {"series": 0}}}
     trained = Trained(steps=7, minutes=0.5)
-    described = draft("0.1.0", LevelSettings(lumbar_6=0.05), figures_of(evaluation), trained)
+    described = draft(
+        "0.1.0", {"levels": asdict(LevelSettings(lumbar_6=0.05))}, figures_of(evaluation), trained
+    )
     bundle, parity = export_bundle(ServedLocaliser(network).eval(), described, tmp_path)
 
     assert parity.largest < 1e-3

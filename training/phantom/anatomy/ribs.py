@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from models.localiser.classes import Structure
 from training.phantom.anatomy.solids import (
     NO_PARTS,
     Part,
@@ -90,7 +91,9 @@ def paint_ribs(canvas: Canvas, bone: Bone, ribs: Ribs) -> None:
     found = solid_patch(canvas, bone.centre, bone.axes, table_of(parts))
     if found is not None:
         core = int(Tissue.MARROW)
-        look = SolidLook(int(Tissue.CORTEX), core, ribs.fat, 6.0, ribs.texture, 0)
+        look = SolidLook(
+            int(Tissue.CORTEX), core, ribs.fat, 6.0, ribs.texture, int(Structure.RIB)
+        )
         paint_solid(canvas.maps, *found, NO_PARTS, look)
 
 

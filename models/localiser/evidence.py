@@ -1,0 +1,163 @@
+"""How likely each level is for a body, from what is seen of it and around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.anatomy import LEVELS, LUMBAR, THORACIC
+from models.localiser.landmarks import Landmarks
+
+BELOW_S1: Final = len(LEVELS)
+"""State of a body-like segment under S1 (S2 of a lumbarised sacrum): found, not a level."""
+
+STATES: Final = len(LEVELS) + 1
+
+S1: Final = LEVELS.index("S1")
+C2: Final = LEVELS.index("C2")
+
+SMALL_DISC: Final = 0.3
+"""Part of the usual disc volume under which the disc above a body is a remnant."""
+
+SMALL_BODY: Final = 0.4
+"""Part of the usual body volume that most sacral segments stay under, and few bodies."""
+
+_PLACE: Final = {
+    **{name: float(i - 12) for i, name in enumerate(THORACIC)},
+    "T13": -0.5,
+    **{name: float(i) for i, name in enumerate((*LUMBAR, "L6"))},
+}
+"""Levels around the end of the cord on a scale whose zero is the centre of L1."""
+
+
+@dataclass(frozen=True, slots=True)
+class LevelSettings:
+    """What the decoding rests on; kept in the bundle's metadata, not in code.
+
+    Attributes:
+        thoracic_11, thoracic_13, lumbar_4, lumbar_6: Prior probability of each variant.
+        sacrum_share: Smallest S1 share that counts as the sacrum being seen.
+        sacrum_midpoint: S1 share that speaks neither for nor against S1. Presacral bodies have
+            next to none, the true S1 any share above it.
+        c2_share, c2_midpoint: The same of C2.
+        sharpness: Weight of the S1 and C2 evidence.
+        anchor_odds: Odds, before its share is seen, that the body taken for the anchor is it.
+        below_s1: Prior that a segment under S1 is found as a body.
+        rib_ml: Rib beside a body that counts as a rib.
+        rib_thoracic, rib_last, rib_lumbar: How often a rib is found beside T1 to T11, beside T12
+            or T13, and beside L1; others have next to none.
+        conus_place, conus_spread: Where the cord ends, in levels below the centre of L1, and the
+            standard deviation of that.
+        doubtful: A name less sure than this makes the numbering uncertain.
+        smallest_alternative: Names less probable than this are not reported.
+    """
+
+    thoracic_11: float = 0.01
+    thoracic_13: float = 0.01
+    lumbar_4: float = 0.03
+    lumbar_6: float = 0.04
+    sacrum_share: float = 0.2
+    sacrum_midpoint: float = 0.12
+    c2_share: float = 0.3
+    c2_midpoint: float = 0.2
+    sharpness: float = 1.0
+    anchor_odds: float = 3.0
+    below_s1: float = 0.2
+    rib_ml: float = 0.25
+    rib_thoracic: float = 0.85
+    rib_last: float = 0.6
+    rib_lumbar: float = 0.05
+    conus_place: float = 0.1
+    conus_spread: float = 0.8
+    doubtful: float = 0.75
+    smallest_alternative: float = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen of a chain of n bodies, cranial to caudal.
+
+    Attributes:
+        s1_shares, c2_shares: (n,) part of each body that the network calls S1, or C2.
+        volumes_ml: (n,) of the bodies.
+        discs_ml: (n,) of the disc above each; 0 for the first.
+        landmarks: Ribs and conus; None where the network does not know them.
+    """
+
+    s1_shares: NDArray[np.float64]
+    c2_shares: NDArray[np.float64]
+    volumes_ml: NDArray[np.float64]
+    discs_ml: NDArray[np.float64]
+    landmarks: Landmarks | None = None
+
+
+def place_of(level: str) -> float | None:
+    """Place of a level's centre in levels below that of L1; None for the neck and the sacrum."""
+    return _PLACE.get(level)
+
+
+def evidence_of(seen: Seen, settings: LevelSettings) -> NDArray[np.float64]:
+    """(bodies, states) likelihood of what is seen, as a ratio to that of any presacral body."""
+    evidence = np.ones((len(seen.s1_shares), STATES))
+    evidence[:, S1] = _odds(seen.s1_shares, settings.sacrum_midpoint, settings)
+    evidence[:, C2] = _odds(seen.c2_shares, settings.c2_midpoint, settings)
+    # The share itself says nothing of what lies under S1: S2 may look like S1 or like nothing.
+    evidence[:, BELOW_S1] = below_s1_ratio(seen.volumes_ml, seen.discs_ml)
+    if seen.landmarks is not None:
+        evidence *= rib_evidence(seen.landmarks.ribs_ml, settings)
+        if seen.landmarks.conus is not None:
+            body = min(len(evidence) - 1, max(0, round(seen.landmarks.conus)))
+            evidence[body] *= conus_evidence(seen.landmarks.conus - body, settings)
+    return evidence
+
+
+def _odds(
+    shares: NDArray[np.float64], midpoint: float, settings: LevelSettings
+) -> NDArray[np.float64]:
+    clipped = np.clip(shares, 0.002, 0.98)
+    odds = clipped / (1.0 - clipped) * (1.0 - midpoint) / midpoint
+    return np.asarray(odds**settings.sharpness)
+
+
+def below_s1_ratio(
+    volumes_ml: NDArray[np.float64], discs_ml: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """How much more a body looks like a segment under S1 than like a body above it.
+
+    Between sacral segments there is a remnant of a disc at most, and they are small. Both are
+    measured against the bodies above; the ratio is bounded, since blobs of any size occur.
+    """
+    ratios = np.ones(len(volumes_ml))
+    for i in range(2, len(volumes_ml)):
+        disc = discs_ml[i] / max(float(np.median(discs_ml[max(1, i - 4) : i])), 1e-3)
+        volume = volumes_ml[i] / float(np.median(volumes_ml[max(0, i - 4) : i]))
+        weight = (SMALL_DISC - disc) / 0.05 + (SMALL_BODY - volume) / 0.08
+        ratios[i] = np.clip(np.exp(np.clip(weight, -10.0, 10.0)), 0.1, 300.0)
+    return ratios
+
+
+def rib_evidence(ribs_ml: NDArray[np.float64], settings: LevelSettings) -> NDArray[np.float64]:
+    """(bodies, states) likelihood of finding a rib, or none; 1 where ribs are out of view."""
+    chance = np.full(STATES, 0.01)
+    chance[[LEVELS.index(name) for name in THORACIC[:11]]] = settings.rib_thoracic
+    chance[[LEVELS.index("T12"), LEVELS.index("T13")]] = settings.rib_last
+    chance[LEVELS.index("L1")] = settings.rib_lumbar
+    found = ribs_ml[:, None] >= settings.rib_ml
+    known = np.isfinite(ribs_ml)[:, None]
+    return np.where(known, np.where(found, chance, 1.0 - chance), 1.0)
+
+
+def conus_evidence(offset: float, settings: LevelSettings) -> NDArray[np.float64]:
+    """(states,) likelihood that the cord ends `offset` levels below the centre of a level.
+
+    The cord ends between T12 and L2 in nearly everybody (Tokgoz, KJR 2014), so it tells levels
+    apart that lie far from each other and neighbours hardly.
+    """
+    likelihood = np.full(STATES, 0.02)
+    for name, place in _PLACE.items():
+        away = (place + offset - settings.conus_place) / settings.conus_spread
+        likelihood[LEVELS.index(name)] += np.exp(-0.5 * away * away)
+    return likelihood

@@ -1,0 +1,192 @@
+"""What naming rests on and how exact sizes are, counted on synthetic patients.
+
+python -m training.localiser.calibrate --checkpoint RUN/checkpoint.pt --out calibration.json
+
+Patients are of the recipe `validate`, from a number on that the evaluation does not reach. Priors
+of variants are not counted: they are published figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.findings import BodySize, StudyVolumes
+from models.geometry import to_index
+from models.localiser.bodies import chain_directions
+from models.localiser.evidence import LevelSettings, place_of
+from models.localiser.exactness import SizeSpread
+from models.localiser.localiser import Localiser
+from training.evaluate_real.networks import open_localiser
+from training.localiser.evaluate.cases import Case, draw_case
+from training.localiser.matching import measure_mask
+from training.phantom.recipe import load_recipe
+
+FIRST: Final = 10_000
+"""Number of the first patient; the evaluation counts from 0."""
+
+THRESHOLDS_ML: Final = np.arange(0.05, 1.2, 0.05)
+
+FEWEST: Final = 8
+"""A rate is counted on at least this many bodies, or keeps its default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A true body as the localiser saw it.
+
+    Attributes:
+        level: Its true name.
+        rib_ml: Rib beside it; NaN out of view.
+        s1_share: Part of it called S1.
+    """
+
+    level: str
+    rib_ml: float
+    s1_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What was seen of many patients: bodies, and places of the cord's end (see `place_of`)."""
+
+    bodies: tuple[Body, ...]
+    conus: tuple[float, ...]
+
+
+def count(cases: Sequence[Case], localiser: Localiser) -> Counted:
+    """Match what the localiser finds with the truth of every case."""
+    bodies: list[Body] = []
+    conus: list[float] = []
+    for case in cases:
+        found = localiser.find(case.volume)
+        levels = [_true_level(case, centre) for centre in found.centres_lps_mm]
+        marks = found.seen.landmarks
+        if marks is None:
+            raise ValueError("this network knows no ribs and no cord")
+        bodies += [
+            Body(level, float(rib), float(share))
+            for level, rib, share in zip(levels, marks.ribs_ml, found.seen.s1_shares, strict=True)
+            if level is not None
+        ]
+        if marks.conus is not None:
+            body = min(len(levels) - 1, max(0, round(marks.conus)))
+            level = levels[body]
+            if level is not None and (place := place_of(level)) is not None:
+                conus.append(place + marks.conus - body)
+    return Counted(tuple(bodies), tuple(conus))
+
+
+def _true_level(case: Case, centre: NDArray[np.float64]) -> str | None:
+    at = np.rint(to_index(case.volume.affine, centre)).astype(int)
+    if not ((at >= 0) & (at < case.volume.shape)).all():
+        return None
+    return case.levels.get(int(case.body[tuple(at)]))
+
+
+def fitted(counted: Counted, usual: LevelSettings) -> LevelSettings:
+    """Settings that fit what was counted; what was seen too rarely keeps its default."""
+    ribs = {
+        "rib_thoracic": [b.rib_ml for b in counted.bodies if _is_upper_thoracic(b.level)],
+        "rib_last": [b.rib_ml for b in counted.bodies if b.level in ("T12", "T13")],
+        "rib_lumbar": [b.rib_ml for b in counted.bodies if b.level == "L1"],
+    }
+    seen = {name: np.array([v for v in all_ if np.isfinite(v)]) for name, all_ in ribs.items()}
+    settings = usual
+    if all(len(values) >= FEWEST for values in seen.values()):
+        # The threshold that tells the last ribs from what is taken for ribs beside L1.
+        def worth(threshold: float) -> float:
+            hit = float((seen["rib_last"] >= threshold).mean())
+            false = float((seen["rib_lumbar"] >= threshold).mean())
+            return hit - false
+
+        threshold = max(THRESHOLDS_ML.tolist(), key=worth)
+        rates = {name: _rate(values >= threshold) for name, values in seen.items()}
+        settings = replace(settings, rib_ml=round(threshold, 3), **rates)
+    if len(counted.conus) >= FEWEST:
+        place = float(np.median(counted.conus))
+        spread = float(1.4826 * np.median(np.abs(np.array(counted.conus) - place)))
+        # Patients differ by more than the synthetic ones do.
+        settings = replace(
+            settings,
+            conus_place=round(place, 3),
+            conus_spread=round(max(spread, usual.conus_spread), 3),
+        )
+    return settings
+
+
+def _is_upper_thoracic(level: str) -> bool:
+    return level.startswith("T") and level not in ("T12", "T13")
+
+
+def _rate(hits: NDArray[np.bool_]) -> float:
+    """With one hit and one miss more, so that nothing is ever certain."""
+    return round(float((hits.sum() + 1) / (len(hits) + 2)), 3)
+
+
+def size_spread(cases: Sequence[Case], localiser: Localiser) -> SizeSpread:
+    """Robust standard deviations of measured sizes against the same measurement of the truth."""
+    errors: list[tuple[float, ...]] = []
+    for case in cases:
+        found = localiser(StudyVolumes(case.volume, {case.volume.role: case.volume}))
+        bodies = [v for v in found.vertebrae if v.size is not None]
+        directions = chain_directions(np.array([v.centroid_lps_mm for v in bodies]).reshape(-1, 3))
+        for body, direction in zip(bodies, directions, strict=True):
+            at = np.rint(to_index(case.volume.affine, body.centroid_lps_mm)).astype(int)
+            inside = ((at >= 0) & (at < case.volume.shape)).all()
+            index = int(case.body[tuple(at)]) if inside else 0
+            if index not in case.levels:
+                continue
+            true = measure_mask(case.body == index, found.affine, direction)
+            if true is not None and body.size is not None:
+                errors.append(_apart(body.size, true))
+    middle, part = (3, 1.4826)
+    spread = part * np.median(np.abs(np.array(errors)), axis=0)
+    return SizeSpread(
+        height_mm=round(float(spread[:middle].max()), 3),
+        depth_mm=round(float(spread[middle]), 3),
+        width_mm=round(float(spread[middle + 1]), 3),
+        volume=round(float(spread[middle + 2]), 4),
+    )
+
+
+def _apart(ours: BodySize, true: BodySize) -> tuple[float, ...]:
+    return (
+        ours.height_anterior_mm - true.height_anterior_mm,
+        ours.height_middle_mm - true.height_middle_mm,
+        ours.height_posterior_mm - true.height_posterior_mm,
+        ours.depth_mm - true.depth_mm,
+        ours.width_mm - true.width_mm,
+        ours.volume_ml / true.volume_ml - 1.0,
+    )
+
+
+def main() -> int:
+    """Count and write the settings."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=150)
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    recipe = load_recipe("validate")
+    cases = [draw_case(recipe, FIRST + number) for number in range(given.count)]
+    localiser = open_localiser(None, given.checkpoint)
+    calibration = {
+        "levels": asdict(fitted(count(cases, localiser), LevelSettings())),
+        "size_spread": asdict(size_spread(cases, localiser)),
+    }
+    given.out.write_text(json.dumps(calibration, indent=2))
+    sys.stdout.write(given.out.read_text() + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
