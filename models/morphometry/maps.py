@@ -63,6 +63,10 @@ class SpineMaps:
     inverse: Affine
     resolution: Resolution
 
+    def cut_sideways(self, index: int) -> bool:
+        """Whether a body goes on beyond the first or the last slice, so that its middle is off."""
+        return bool((self.labels[0] == index).any() or (self.labels[-1] == index).any())
+
     @classmethod
     def of(cls, localisation: Localisation) -> SpineMaps:
         """Turn the maps of a study; no voxel is copied.

@@ -62,7 +62,8 @@ def mid_plane(maps: SpineMaps, vertebra: Vertebra) -> MidPlane | None:
         vertebra: The body, with its axes.
 
     Returns:
-        The plane; None where the label map hardly shows the body.
+        The plane; None where the label map hardly shows the body. A body that goes on beyond the
+        slices has its middle from the canal alone, and no plane where that is cut too.
     """
     footprint = _footprint(maps, vertebra)
     if len(footprint) < LEAST_COLUMNS:
@@ -74,11 +75,17 @@ def mid_plane(maps: SpineMaps, vertebra: Vertebra) -> MidPlane | None:
     wide, deep = float(np.mean(across**2)), float(np.mean(along**2))
     pitch = maps.resolution.slice_mm
     # Unknowns: the middle at the centroid, and the tangent of the turn.
-    rows = [(1.0, float(middle[1])), (0.0, 1.0), (0.0, 1.0)]
-    seen = [float(middle[0]), _tangent(mixed, wide, deep), 0.0]
-    moment_deviation = MOMENT_PART * (wide + deep) / 2 / max(abs(wide - deep), 1e-6)
-    deviation = [MIDDLE_PART * pitch, max(moment_deviation, 0.02), float(USUAL_TURN)]
+    rows: list[tuple[float, float]] = [(0.0, 1.0)]
+    seen, deviation = [0.0], [float(USUAL_TURN)]
     canal = _canal_middle(maps, vertebra)
+    if maps.cut_sideways(vertebra.index):
+        if canal is None:
+            return None
+    else:
+        moment_deviation = MOMENT_PART * (wide + deep) / 2 / max(abs(wide - deep), 1e-6)
+        rows += [(1.0, float(middle[1])), (0.0, 1.0)]
+        seen += [float(middle[0]), _tangent(mixed, wide, deep)]
+        deviation += [MIDDLE_PART * pitch, max(moment_deviation, 0.02)]
     if canal is not None:
         rows.append((1.0, float(canal[1])))
         seen.append(float(canal[0]))
@@ -141,6 +148,9 @@ def _canal_middle(maps: SpineMaps, vertebra: Vertebra) -> Array | None:
     index = spots @ maps.inverse[:3, :3].T + maps.inverse[:3, 3]
     low, box = _box(index.min(axis=0), index.max(axis=0), maps.structures.shape)
     voxels = np.argwhere(maps.structures[box] == Structure.CANAL) + low
+    last = len(maps.structures) - 1
+    if np.isin(voxels[:, 0], (0, last)).any():
+        return None  # the canal goes on beyond the slices
     local = _local(maps, vertebra, voxels)
     # The box is upright in the volume: keep what lies behind the body in its own axes.
     kept = (

@@ -23,6 +23,7 @@ from models.morphometry.outline import Outline, trace
 from models.morphometry.pedicles import pedicle
 from models.morphometry.plane import picture_of
 from models.morphometry.result import (
+    CUT_SIDEWAYS,
     Angles,
     BodyVolume,
     Canal,
@@ -33,7 +34,7 @@ from models.morphometry.result import (
     Target,
 )
 from models.morphometry.target import target_of, with_approaches
-from models.morphometry.wall import posterior_wall
+from models.morphometry.wall import neighbours_line, posterior_wall
 
 SACRUM: Final = "S1"
 
@@ -142,7 +143,10 @@ def neighbours_of(vertebrae: Sequence[Vertebra]) -> list[Neighbours]:
 
 
 def _outline(maps: SpineMaps, vertebra: Vertebra) -> Outline | None:
-    """Outline of a complete body; None for others, and where the label map does not show it."""
+    """Outline of a complete body; None for others, and where the label map does not show it.
+
+    A body that goes on beyond the slices has one where the canal shows its middle.
+    """
     plane = mid_plane(maps, vertebra) if vertebra.coverage is Coverage.COMPLETE else None
     if plane is None:
         return None
@@ -170,7 +174,7 @@ def _level(chain: _Chain, vertebra: Vertebra, place: int, beside: Neighbours) ->
     own = chain.outlines[place]
     resolution = chain.maps.resolution
     if own is None:
-        cut = vertebra.coverage is Coverage.PARTIAL
+        cut = vertebra.coverage is Coverage.PARTIAL or chain.maps.cut_sideways(vertebra.index)
         why = Missing.PARTIAL_BODY if cut else Missing.OUTLINE_UNCLEAR
         return LevelGeometry(reasons=dict.fromkeys(PARTS, why))
     reasons: dict[str, Missing] = {}
@@ -182,17 +186,23 @@ def _level(chain: _Chain, vertebra: Vertebra, place: int, beside: Neighbours) ->
     }
     if above is None or below is None:
         reasons["angles.kyphosis_deg"] = Missing.NEIGHBOUR_MISSING
+    cut = chain.maps.cut_sideways(vertebra.index)
     if vertebra.size is None:
         reasons |= dict.fromkeys(("volume", "heights"), Missing.OUTLINE_UNCLEAR)
+    elif cut:
+        reasons["volume"] = Missing.PARTIAL_BODY
+    target = _target(own, sides, resolution, neighbours_line(own, above, below), reasons)
+    if cut and target is not None:
+        target = replace(target, limited_by=(*target.limited_by, CUT_SIDEWAYS))
     return LevelGeometry(
         posterior_wall=posterior_wall(own, above, below, resolution.span_mm),
         canal=canal,
         pedicle_left=sides["pedicle_left"],
         pedicle_right=sides["pedicle_right"],
-        volume=_volume(vertebra, resolution),
+        volume=None if cut else _volume(vertebra, resolution),
         heights=_heights(vertebra, resolution),
         angles=_angles(own, above, below, resolution),
-        target=_target(own, sides, resolution, reasons),
+        target=target,
         reasons=reasons,
     )
 
@@ -228,9 +238,10 @@ def _target(
     own: Outline,
     sides: dict[str, Pedicle | None],
     resolution: Resolution,
+    limit: NDArray[np.float64] | None,
     reasons: dict[str, Missing],
 ) -> Target | None:
-    target = target_of(own, resolution)
+    target = target_of(own, resolution, limit)
     if isinstance(target, Missing):
         reasons["target"] = target
         return None

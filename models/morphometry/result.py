@@ -40,6 +40,9 @@ class WallReference(StrEnum):
 INTEGRITY: Final = "not_assessable_on_mri"
 """Whether the cortex of the wall is whole cannot be seen on MRI alone: CT is needed."""
 
+CUT_SIDEWAYS: Final = "cut_sideways"
+"""Limit of a target: the body goes on beyond the slices, so the canal alone gives its middle."""
+
 NARROW_AT_TARGET: Final = "narrow_at_target"
 """Limit of a target: an endplate is nearer than `models.morphometry.target.ROOM_MM`."""
 
@@ -195,7 +198,7 @@ class Target:
             of the body, along which the vein is taken to run.
         uncertainty_lps_mm: (3,) along the patient's axes.
         left, right: Approach on that side of the patient; None where no pedicle was found.
-        limited_by: Codes, see `NARROW_AT_TARGET`.
+        limited_by: Codes, see `NARROW_AT_TARGET` and `CUT_SIDEWAYS`.
         diagrammatic: Always; never a safe trajectory.
     """
 

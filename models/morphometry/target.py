@@ -34,16 +34,21 @@ CORTEX_MM: Final = 5.0
 ROOM_MM: Final = 3.0
 """A nearer endplate makes a target narrow: an 11 G needle is 3 mm thick."""
 
+DISPLACED_MM: Final = 1.5
+"""A wall that stands further behind its neighbours' line than this is not whole."""
+
 _ROUNDS: Final = 4
 _SETTLED_MM: Final = 0.05
 
 
-def target_of(own: Outline, resolution: Resolution) -> Target | Missing:
+def target_of(own: Outline, resolution: Resolution, limit: Array | None = None) -> Target | Missing:
     """Place the target.
 
     Args:
         own: Outline of the body.
         resolution: Of the maps.
+        limit: (2, 2) ends of the line of the neighbours' posterior walls, where there are both: a
+            fragment behind it is not counted into the depth whose third is aimed at.
 
     Returns:
         The target without approaches, or why there is none.
@@ -51,7 +56,7 @@ def target_of(own: Outline, resolution: Resolution) -> Target | Missing:
     head = own.middle
     for _ in range(_ROUNDS):
         front, behind = _walls(own, head)
-        depth = behind - front
+        depth = min(behind, _limit(limit, head)) - front
         if not depth * MOST_PART >= CORTEX_MM:
             return Missing.OUTLINE_UNCLEAR if np.isnan(depth) else Missing.BODY_TOO_SHALLOW
         back = front + min(max(DEPTH_PART * depth, CORTEX_MM), MOST_PART * depth)
@@ -86,6 +91,15 @@ def with_approaches(
     return replace(
         target, left=_approach(target, own, left, 1), right=_approach(target, own, right, -1)
     )
+
+
+def _limit(limit: Array | None, head: float) -> float:
+    """Place along `back` behind which a wall counts as displaced, at a height."""
+    if limit is None:
+        return np.inf
+    (low_back, low_head), (high_back, high_head) = limit
+    part = (head - low_head) / (high_head - low_head)
+    return float(low_back + part * (high_back - low_back)) + DISPLACED_MM
 
 
 def _walls(own: Outline, head: float) -> tuple[float, float]:

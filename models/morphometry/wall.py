@@ -26,9 +26,9 @@ def posterior_wall(
     ends = np.stack([own.lower_corner, own.upper_corner])
     bulge = behind_line(own.wall, ends)
     reference = WallReference.OWN_ENDPLATES
-    if above is not None and below is not None:
-        corners = (below.plane.to_lps(below.upper_corner), above.plane.to_lps(above.lower_corner))
-        ends = own.plane.to_places(np.stack(corners))
+    line = neighbours_line(own, above, below)
+    if line is not None:
+        ends = line
         reference = WallReference.NEIGHBOURS
     return PosteriorWall(
         points_lps_mm=own.plane.to_lps(own.wall),
@@ -37,6 +37,14 @@ def posterior_wall(
         reference=reference,
         uncertainty_mm=uncertainty_mm,
     )
+
+
+def neighbours_line(own: Outline, above: Outline | None, below: Outline | None) -> Array | None:
+    """(2, 2) facing posterior corners of the neighbours below and above, in the body's plane."""
+    if above is None or below is None:
+        return None
+    corners = (below.plane.to_lps(below.upper_corner), above.plane.to_lps(above.lower_corner))
+    return np.asarray(own.plane.to_places(np.stack(corners)))
 
 
 def behind_line(places: Array, ends: Array) -> Array:

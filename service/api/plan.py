@@ -8,11 +8,12 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from service.api.access import require_access
+from service.api.access import require
 from service.api.negotiation import choose
 from service.api.problems import RESPONSES, ProblemError
 from service.api.studies import HTML_TYPE, JSON_TYPE, StudyUid, job_of
 from service.jobs.job import Job, Jobs, JobState
+from service.jobs.keys import Scope
 from service.planning.document import PlanningDocument
 from service.planning.errors import ClinicalInputError, ProfileMissingError
 from service.planning.intake import MAX_BYTES, read_intake
@@ -40,7 +41,7 @@ _BODY: Final[dict[str, Any]] = {
 router = APIRouter(
     prefix="/v1/studies",
     tags=["planning"],
-    dependencies=[Depends(require_access)],
+    dependencies=[Depends(require(Scope.READ))],
     responses=RESPONSES,
 )
 
@@ -128,7 +129,7 @@ def _answer(
         )
         from service.planning.rendering.picture import key_images_in  # noqa: PLC0415
 
-        page = to_html(document, report, key_images_in(folder))
+        page = to_html(document, key_images_in(folder))
         headers["Content-Security-Policy"] = content_security_policy()
         return Response(page, media_type="text/html; charset=utf-8", headers=headers)
     if wanted == FHIR_TYPE:

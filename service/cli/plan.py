@@ -85,7 +85,7 @@ def plan(
         images = key_images_in(report.parent)
         for name, data in (
             ("plan.json", to_json(document)),
-            ("plan.html", to_html(document, read, images).encode()),
+            ("plan.html", to_html(document, images).encode()),
             ("plan-fhir.json", to_fhir(document)),
         ):
             write_atomically(out / name, data)

@@ -79,6 +79,10 @@ class ClinicalInput(BaseModel):
         Field(title="Cause of the fracture as known clinically"),
     ] = None
 
+    height_loss_progressing: Annotated[
+        bool | None, Field(title="Height loss progressing on earlier images")
+    ] = None
+
     medical_therapy_weeks: Annotated[
         float | None,
         Field(title="Duration of medical therapy", ge=0, le=5200, json_schema_extra=_WEEKS),
@@ -175,6 +179,9 @@ class ClinicalInput(BaseModel):
     ct_posterior_wall_intact_levels: Annotated[
         Levels | None, Field(title="Levels whose posterior wall is intact on CT")
     ] = None
+    ct_posterior_wall_broken_levels: Annotated[
+        Levels | None, Field(title="Levels whose posterior wall is broken on CT")
+    ] = None
 
 
 def read_clinical(mapping: object) -> ClinicalInput:
@@ -184,12 +191,13 @@ def read_clinical(mapping: object) -> ClinicalInput:
         mapping: Field name to value; an absent field and null both mean not known.
 
     Raises:
-        ClinicalInputError: A field is unknown, of the wrong type, or out of range; each is named.
+        ClinicalInputError: A field is unknown, of the wrong type, out of range or contradicts
+            another; each is named.
     """
     if not isinstance(mapping, Mapping):
         raise ClinicalInputError((FieldProblem("", "an object of fields is needed"),))
     try:
-        return ClinicalInput.model_validate(dict(mapping))
+        given = ClinicalInput.model_validate(dict(mapping))
     except ValidationError as error:
         problems = error.errors(include_input=False, include_url=False, include_context=False)
         raise ClinicalInputError(
@@ -198,3 +206,9 @@ def read_clinical(mapping: object) -> ClinicalInput:
                 for item in problems
             )
         ) from None
+    intact = given.ct_posterior_wall_intact_levels or ()
+    if not set(intact).isdisjoint(given.ct_posterior_wall_broken_levels or ()):
+        raise ClinicalInputError(
+            (FieldProblem("ct_posterior_wall_broken_levels", "a level is intact and broken"),)
+        )
+    return given

@@ -24,14 +24,21 @@ from service.planning.model import (
     SectionKind,
     Topic,
 )
-from service.report.document import Millilitres, Probability, Status, TargetReport
+from service.report.document import (
+    BodyReport,
+    GeometryReport,
+    Millilitres,
+    Probability,
+    Status,
+    TargetReport,
+)
 
 PLANNING_SCHEMA: Final = "planning/1"
 
 RESEARCH_USE: Final = (
     "Research use only; not for clinical decisions. This document supports a discussion between "
-    "clinicians and patient. It does not exclude infection, diagnose malignancy, state the age of "
-    "a fracture, or certify a safe trajectory or dose."
+    "clinicians and patient and recommends no treatment. It does not exclude infection, diagnose "
+    "malignancy, state the age of a fracture, or certify a safe trajectory or dose."
 )
 """Stands where a reader of any rendering sees it."""
 
@@ -181,6 +188,9 @@ class LevelPlan(_Part):
         route: What comes first; None for a level that is no candidate.
         values: Every image input of the level, known or not.
         technique: None for a level that is no candidate.
+        geometry: What was measured on the images, each with its uncertainty, and why what is
+            missing is missing; None for a level that is no candidate.
+        body: Its size; None likewise, or where it was not measured.
     """
 
     level: str | None
@@ -196,6 +206,8 @@ class LevelPlan(_Part):
     undecided: tuple[UndecidedRule, ...]
     values: tuple[SeenValue, ...]
     technique: TechniqueSheet | None
+    geometry: GeometryReport | None = None
+    body: BodyReport | None = None
 
     @property
     def title(self) -> str:

@@ -75,7 +75,7 @@ def _study(report: StudyReport, clinical: ClinicalInput) -> Facts:
         "t1_or_fat_series": not used.isdisjoint({Role.T1, Role.DIXON_FAT}),
         "numbering_anchor": report.anchor.value,
         "report_status": report.status.value,
-        "transitional_level": not names.isdisjoint(_TRANSITIONAL),
+        "transitional_level": _transitional(names),
         "levels_reported": float(len(report.levels)),
         "unhealed_levels": _count(
             level.acuity is not None and level.acuity.call is Acuity.UNHEALED
@@ -90,6 +90,13 @@ def _study(report: StudyReport, clinical: ClinicalInput) -> Facts:
         if confirmed is None
         else any(name not in names for name in confirmed),
     }
+
+
+def _transitional(names: set[str | None]) -> bool | None:
+    """Whether an extra level is named; a body without a name may be one."""
+    if not names.isdisjoint(_TRANSITIONAL):
+        return True
+    return None if None in names else False
 
 
 def _count(answers: Iterator[bool]) -> float:
@@ -144,7 +151,9 @@ def _signs(level: LevelReport) -> Facts:
 
 
 def _volumes(level: LevelReport) -> Facts:
-    volume = level.body.volume_ml if level.body is not None else None
+    # A body that the slices cut sideways has a volume that is too small.
+    whole = level.geometry is None or "volume" not in level.geometry.reasons
+    volume = level.body.volume_ml if level.body is not None and whole else None
     return {
         "body_volume_ml": volume,
         **{
@@ -190,12 +199,15 @@ def _pedicles(left: PedicleReport | None, right: PedicleReport | None) -> Facts:
 
 
 def _of_lists(name: str | None, clinical: ClinicalInput) -> Facts:
-    # A level that is not listed as intact was not said to be broken.
-    intact = clinical.ct_posterior_wall_intact_levels or ()
+    # A level that is listed neither as intact nor as broken was not looked at.
+    on_ct = {
+        **dict.fromkeys(clinical.ct_posterior_wall_intact_levels or (), True),
+        **dict.fromkeys(clinical.ct_posterior_wall_broken_levels or (), False),
+    }
     return {
         "pain_confirmed_here": _listed(name, clinical.pain_levels_confirmed),
         "cement_reported_here": _listed(name, clinical.prior_cement_levels),
-        "posterior_wall_intact_on_ct": True if name in intact else None,
+        "posterior_wall_intact_on_ct": None if name is None else on_ct.get(name),
     }
 
 

@@ -165,7 +165,7 @@ _LEVEL: Final = (
 
 LISTS: Final = (
     "pain_levels_confirmed", "prior_cement_levels", "ct_posterior_wall_intact_levels",
-    "medical_therapy",
+    "ct_posterior_wall_broken_levels", "medical_therapy",
 )  # fmt: skip
 """Clinical fields that hold lists; as an input each is "none" or "some"."""
 

@@ -45,7 +45,12 @@ CANDIDATES: Final[Mapping[bool | None, Candidate]] = {
     None: Candidate.UNDETERMINED,
 }
 
-ORDERED_BY: Final = ("acuity", "edema_extent_percent", "unhealed_probability")
+ORDERED_BY: Final = (
+    "pain_confirmed_here",
+    "acuity",
+    "edema_extent_percent",
+    "unhealed_probability",
+)
 """Inputs that the order of levels follows, first the one that counts most."""
 
 
@@ -143,6 +148,8 @@ def _level(level: LevelReport, asker: Asker, patient: Answers) -> LevelPlan:
         undecided=() if own is None else own.undecided,
         values=values,
         technique=None if own is None else _technique(level, asker),
+        geometry=None if own is None else level.geometry,
+        body=None if own is None else level.body,
     )
 
 
@@ -211,8 +218,8 @@ def _session(asker: Asker, levels: Sequence[LevelPlan]) -> SessionPlan:
         for place, level in enumerate(levels)
         if level.outcome is not None and level.outcome.openness > 0
     ]
+    open_places.sort(key=lambda place: (_urgency(asker.levels[place].facts), place))
     places = [place for place in open_places if levels[place].route is Route.DISCUSSION]
-    places.sort(key=lambda place: (_urgency(asker.levels[place].facts), place))
     routed = [levels[place] for place in open_places if place not in places]
     kinds = (("routed",) if routed else ()) + (("order", "number") if places else ())
     return SessionPlan(
@@ -235,10 +242,11 @@ def _session(asker: Asker, levels: Sequence[LevelPlan]) -> SessionPlan:
     )
 
 
-def _urgency(facts: Facts) -> tuple[bool, float, float]:
-    """Sort key: unhealed first, then extent, then probability."""
+def _urgency(facts: Facts) -> tuple[bool, bool, float, float]:
+    """Sort key: where pain is confirmed first, then unhealed, then extent, then probability."""
     extent, probability = facts.get("edema_extent_percent"), facts.get("unhealed_probability")
     return (
+        facts.get("pain_confirmed_here") is not True,
         facts.get("acuity") != Acuity.UNHEALED.value,
         -float(extent or 0.0),
         -float(probability or 0.0),

@@ -1,21 +1,23 @@
 """The planning document as one HTML page: read on a screen, printed on two sheets of A4.
 
 The first sheet says what speaks for and against, what is missing and where the target lies; the
-second holds the checklists. Every rule that was asked, with the values it saw, follows below on the
-screen only; the JSON holds the same.
+second what was given of the patient, what holds for every level, and the checklists. Every rule
+that was asked, with the values it saw, follows below on the screen only; the JSON holds the same.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Final
 
-from service.planning.document import LevelPlan, PlanningDocument, SeenValue
+from service.planning.document import LevelPlan, PlanningDocument
+from service.planning.inputs import Origin, vocabulary
 from service.planning.model import Candidate, Outcome, Topic
+from service.planning.rendering.fitting import fit
+from service.planning.rendering.levels import levels_table
 from service.planning.rendering.lists import (
     checklists,
     chip,
@@ -24,43 +26,20 @@ from service.planning.rendering.lists import (
     trace,
 )
 from service.planning.rendering.picture import KeyImageFile
-from service.planning.rendering.sheets import sheets
-from service.planning.rendering.words import ROUTE_WORDS, first_low
-from service.planning.sentences import NOT_KNOWN, written
-from service.report.document import StudyReport
+from service.planning.rendering.sheets import for_all_levels, sheets
+from service.planning.rendering.words import ROUTE_WORDS
+from service.planning.sentences import written
 from service.report.markup import Markup, element, join
 
-COLUMNS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
-    ("Acuity", ("acuity", "unhealed_probability")),
-    ("Edema", ("edema_extent_percent",)),
-    ("Etiology", ("etiology", "pathological_probability")),
-    ("Height loss", ("height_loss_percent",)),
-    ("Wall: convex / retropulsed", ("wall_convexity_mm", "retropulsion_mm")),
-    ("Wall on CT", ("posterior_wall_intact_on_ct",)),
-    ("Canal AP / compromise", ("canal_ap_mm", "canal_compromise_percent")),
-    ("Pedicle", ("pedicle_width_mm",)),
-    ("Volume / 15 % / 24 %", ("body_volume_ml", "volume_15_percent_ml", "volume_24_percent_ml")),
-    ("Kyphosis", ("kyphosis_degrees",)),
-    ("Cleft", ("sign_intravertebral_cleft",)),
-    ("Cement", ("mimic_cement", "cement_reported_here")),
-    ("Neighbour fractured", ("adjacent_fracture",)),
-)
-"""Columns of the table of levels, and the inputs that each shows."""
 
-
-def to_html(
-    document: PlanningDocument,
-    report: StudyReport | None = None,
-    images: Mapping[int, KeyImageFile] | None = None,
-) -> str:
+def to_html(document: PlanningDocument, images: Mapping[int, KeyImageFile] | None = None) -> str:
     """Write the page.
 
     Args:
         document: What to show.
-        report: The report it was made from, for the diagrams; without it they are straight.
-        images: Key images by `label_value`, for the target to be drawn on.
+        images: Key images by `label_value`, for the target to be drawn on; a level without one has
+            a diagram.
     """
-    geometry = {level.label_value: level.geometry for level in report.levels} if report else {}
     style = _style()
     head = element(
         "head",
@@ -72,17 +51,25 @@ def to_html(
         # The style sheet is ours and is hashed in the policy as it stands.
         element("style", Markup(style)),
     )
+    fitted = fit(document)
     first = element(
         "section",
         _header(document),
         _standing(document),
         element("div", _patient(document), _open(document), class_="columns"),
-        _levels(document),
-        sheets(document, geometry, images or {}),
+        levels_table(document),
+        sheets(document, images or {}, fitted.sheets),
         _footer(document, 1),
-        class_="page",
+        class_=f"page {fitted.size}",
     )
-    second = element("section", checklists(document), _footer(document, 2), class_="page second")
+    second = element(
+        "section",
+        _given(document),
+        for_all_levels(document),
+        checklists(document),
+        _footer(document, 2),
+        class_="page second",
+    )
     body = element("body", first, second, trace(document))
     page: str = join(Markup("<!doctype html>\n"), element("html", head, body, lang="en"))
     return f"{page}\n"
@@ -118,6 +105,7 @@ def _header(document: PlanningDocument) -> Markup:
         "header",
         element("h1", "Vertebroplasty planning document"),
         signed,
+        element("span", f"From a {document.study.report_status} report", class_="status report"),
         element(
             "p",
             element("b", f"Profile: {document.profile.title}"),
@@ -137,14 +125,14 @@ def _standing(document: PlanningDocument) -> Markup:
         for item in session.levels
     ]
     first = [
-        f"{_title(item.level, item.label_value)}: {first_low(ROUTE_WORDS[item.route])}"
-        for item in session.routed_first
+        f"{_title(item.level, item.label_value)} ({item.route})" for item in session.routed_first
     ]
     lines = [
+        ("Levels", _chips(document)),
         ("Patient, levels apart", chip(patient.outcome)),
         ("Comes first", element("b", ROUTE_WORDS[patient.route])),
-        ("Order of levels", join(", ".join(order) or "none is open for discussion")),
-        ("Settled before", join("; ".join(first))) if first else None,
+        ("Order of levels", join(", ".join(order) or "no level is in the order")),
+        ("Settled before", join(", ".join(first))) if first else None,
     ]
     return element(
         "dl",
@@ -157,14 +145,27 @@ def _standing(document: PlanningDocument) -> Markup:
     )
 
 
+def _chips(document: PlanningDocument) -> Markup:
+    looked_at = [level for level in document.levels if level.candidate is not Candidate.NO]
+    if not looked_at:
+        return join("no level is a candidate")
+    return element("span", *(_named(level) for level in looked_at), class_="chips")
+
+
+def _named(level: LevelPlan) -> Markup:
+    return element("span", element("b", level.title), " ", chip(level.outcome))
+
+
 def _patient(document: PlanningDocument) -> Markup:
     fired = sorted(document.patient.fired, key=lambda rule: -rule.outcome.strength)
     against = [rule for rule in fired if rule.outcome is not Outcome.ELIGIBLE_FOR_DISCUSSION]
     speaks_for = [rule for rule in fired if rule.outcome is Outcome.ELIGIBLE_FOR_DISCUSSION]
+    route = [item for item in document.patient.considerations if item.topic is Topic.ROUTE]
     return element(
         "div",
         element("h2", "Patient: speaks against, or asks for review"),
         rules_list(against, "Nothing that is known."),
+        considerations_list(route, ""),
         element("h2", "Patient: speaks for"),
         rules_list(speaks_for, "Nothing that is known."),
     )
@@ -191,56 +192,39 @@ def _open(document: PlanningDocument) -> Markup:
     )
 
 
-def _levels(document: PlanningDocument) -> Markup:
-    looked_at = [level for level in document.levels if level.candidate is not Candidate.NO]
-    others = [level.title for level in document.levels if level.candidate is Candidate.NO]
-    heads = ("Level", "Outcome", *(name for name, _ in COLUMNS))
-    table = element(
-        "table",
-        element("thead", element("tr", *(element("th", name) for name in heads))),
-        element("tbody", *(_row(level) for level in looked_at)),
-        class_="levels",
-    )
+def _given(document: PlanningDocument) -> Markup:
+    """What was given of the patient, so that a reader sees what the plan was made from."""
+    given = document.clinical.model_dump(exclude={"schema_version"})
+    words, absent = [], []
+    for name, spec in vocabulary().items():
+        value = given.get(name)
+        if spec.origin is not Origin.CLINICAL or value is None:
+            continue
+        if isinstance(value, list | tuple):
+            words.append(f"{spec.label}: {', '.join(written(item) for item in value) or 'none'}")
+        elif value in (False, "none"):
+            absent.append(spec.label)
+        else:
+            words.append(f"{spec.label}: {written(value, spec.unit)}")
+    if absent:
+        words.append(f"no, or none: {', '.join(absent)}")
+    unread = len(document.unread)
     return element(
         "section",
-        element("h2", "Candidate levels, as measured on these images"),
-        table if looked_at else element("p", "No level is a candidate on these images."),
-        element(
-            "p",
-            "Not candidates: " + ", ".join(others) + ". " if others else None,
-            "The cortex of the posterior wall is not assessable on MRI alone: CT. Widths of "
-            "pedicles are given where slices allow, else not known. Volumes are no dose.",
-            class_="soft",
-        ),
+        element("h2", "Given of the patient"),
+        element("p", "; ".join(words) or "Nothing.", "." if words else None, class_="given"),
+        element("p", f"Not used of what was sent: {unread}, listed below.", class_="soft")
+        if unread
+        else None,
     )
-
-
-def _row(level: LevelPlan) -> Markup:
-    seen = {value.input: value for value in level.values}
-    name = level.title
-    if level.level_confidence is not None:
-        name = f"{name} ({100 * level.level_confidence:.0f} %)"
-    return element(
-        "tr",
-        element("th", name),
-        element("td", chip(level.outcome) if level.outcome else None),
-        *(
-            element("td", _joined(seen[name] for name in inputs if name in seen))
-            for _, inputs in COLUMNS
-        ),
-    )
-
-
-def _joined(values: Iterable[SeenValue]) -> str:
-    texts = [written(value.value, value.unit) for value in values]
-    return " / ".join("?" if text == NOT_KNOWN else text for text in texts)
 
 
 def _footer(document: PlanningDocument, number: int) -> Markup:
     study = document.study.study_instance_uid or "unknown"
+    standing = "Draft for discussion" if document.signature is None else "Signed for discussion"
     return element(
         "footer",
-        element("span", "Research use only; not for clinical decisions. Draft for discussion. "),
+        element("span", f"Research use only; not for clinical decisions. {standing}. "),
         element("span", f"Study {study}, {document.created:%Y-%m-%d %H:%M %Z}. "),
         element("span", f"{document.study.software}. † to be checked in its source. "),
         element("span", f"Page {number} of 2"),

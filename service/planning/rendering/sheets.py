@@ -2,61 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from service.planning.document import LevelPlan, PlanningDocument
-from service.planning.model import Candidate, Outcome, Topic
+from service.planning.document import Consideration, LevelPlan, PlanningDocument
+from service.planning.model import Outcome, Topic
+from service.planning.rendering.axial import axial_diagram
 from service.planning.rendering.lists import chip, considerations_list, rules_list
+from service.planning.rendering.measured import entry_words, measurements, target_words
 from service.planning.rendering.picture import (
     NOTE,
     KeyImageFile,
     target_diagram,
     target_picture,
 )
+from service.planning.rendering.words import capital
 from service.planning.sentences import written
-from service.report.document import GeometryReport, TargetReport
 from service.report.markup import Markup, element
 
-PAGE_LINES: Final = 92
-"""Lines of print on a sheet of A4, about."""
+AT_TOP: Final = (Topic.IMAGING, Topic.ROUTE)
+"""Of the patient, these stand at the top of the page."""
 
-SHEET_LINES: Final = 27
-"""Lines that one technical sheet takes, about."""
-
-LINE_LENGTH: Final = 72
-"""Characters in a line of one of two columns, about."""
-
-SHEET_TOPICS: Final = (Topic.ROUTE, Topic.BIOPSY, Topic.LEAKAGE, Topic.CEMENT, Topic.APPROACH)
+TOPICS: Final = tuple(Topic)
 
 
 def sheets(
-    document: PlanningDocument,
-    geometry: Mapping[int, GeometryReport | None],
-    images: Mapping[int, KeyImageFile],
+    document: PlanningDocument, images: Mapping[int, KeyImageFile], printed: int
 ) -> Markup | None:
-    """Technical sheets of the candidate levels, in the order of the session; None without any."""
-    rank = {item.label_value: place for place, item in enumerate(document.session.levels)}
-    levels = [level for level in document.levels if level.technique is not None]
-    levels.sort(
-        key=lambda level: (
-            rank.get(level.label_value, len(rank)),
-            -(level.outcome.openness if level.outcome else 0),
-        )
-    )
+    """Technical sheets of the candidate levels, in the order of the session; None without any.
+
+    Args:
+        document: The plan.
+        images: Key images by `label_value`.
+        printed: How many of them are printed; the page names the rest.
+    """
+    levels = _ordered(document)
     if not levels:
         return None
-    room = _room(document)
+    shared = {item.id for item in _shared(levels)}
     parts = [
-        _sheet(
-            level,
-            geometry.get(level.label_value),
-            images.get(level.label_value),
-            printed=place < room,
-        )
+        _sheet(level, images.get(level.label_value), shared, printed=place < printed)
         for place, level in enumerate(levels)
     ]
-    rest = [level.title for level in levels[room:]]
+    rest = [level.title for level in levels[printed:]]
     more = f"Technical sheets of {', '.join(rest)}: on the screen and in the JSON." if rest else ""
     return element(
         "section",
@@ -66,105 +54,106 @@ def sheets(
     )
 
 
-def _room(document: PlanningDocument) -> int:
-    """How many technical sheets fit on the first printed page, at least one.
-
-    What does not is shown on the screen and is in the JSON, and the page says so.
-    """
-    patient = document.patient
-    left = sum(_lines(rule.sentence) for rule in patient.fired) + 4
-    right = _lines("; ".join(value.label for value in document.missing)) + 4
-    right += sum(
-        _lines(item.sentence) for item in patient.considerations if item.topic is Topic.IMAGING
+def for_all_levels(document: PlanningDocument) -> Markup | None:
+    """What holds for every candidate level: of the patient, of the session, and what all share."""
+    levels = _ordered(document)
+    if not levels:
+        return None
+    of_patient = [item for item in document.patient.considerations if item.topic not in AT_TOP]
+    said = [*of_patient, *_shared(levels), *document.session.reasons]
+    said.sort(key=lambda item: TOPICS.index(item.topic))
+    title = "At every candidate level, and for the session"
+    return element(
+        "section",
+        element("h2", title),
+        considerations_list(said, "", class_="rules wide"),
+        class_="general",
     )
-    rows = sum(level.candidate is not Candidate.NO for level in document.levels)
-    used = 16 + max(left, right) + 3 * rows
-    return max(1, min(2, (PAGE_LINES - used) // SHEET_LINES))
 
 
-def _lines(text: str) -> int:
-    return 1 + len(text) // LINE_LENGTH
+def _ordered(document: PlanningDocument) -> list[LevelPlan]:
+    inside = (*document.session.levels, *document.session.routed_first)
+    rank = {item.label_value: place for place, item in enumerate(inside)}
+    levels = [level for level in document.levels if level.technique is not None]
+    levels.sort(
+        key=lambda level: (
+            rank.get(level.label_value, len(rank)),
+            -(level.outcome.openness if level.outcome else 0),
+        )
+    )
+    return levels
+
+
+def _shared(levels: Sequence[LevelPlan]) -> list[Consideration]:
+    """Considerations that are word for word the same at each of several levels."""
+    lists = [level.technique.considerations for level in levels if level.technique is not None]
+    if len(lists) < 2:
+        return []
+    others = [{(item.id, item.sentence) for item in items} for items in lists[1:]]
+    return [item for item in lists[0] if all((item.id, item.sentence) in each for each in others)]
 
 
 def _sheet(
-    level: LevelPlan,
-    geometry: GeometryReport | None,
-    image: KeyImageFile | None,
-    *,
-    printed: bool,
+    level: LevelPlan, image: KeyImageFile | None, shared: set[str], *, printed: bool
 ) -> Markup:
     technique = level.technique
-    assert technique is not None  # noqa: S101  chosen by the caller
-    approach = technique.approach
-    gauge = approach.needle_gauge
-    cement = approach.cement_ml
-    facts = [
-        ("Approach", f"{written(approach.approach)}. {approach.sentence}"),
-        ("Needle", f"{_span(gauge)} gauge" if gauge else "not given for this level"),
-        (
-            "Cement",
-            f"{_span(cement)} mL commonly; the operator decides" if cement else "not given",
-        ),
-        ("Target", _target_words(technique.target, technique.target_missing)),
-        ("Notes", " ".join(approach.notes)),
-    ]
-    said = [item for item in technique.considerations if item.topic in SHEET_TOPICS]
+    own = () if technique is None else technique.considerations
+    said = [item for item in own if item.id not in shared]
     fired = [rule for rule in level.fired if rule.outcome is not Outcome.ELIGIBLE_FOR_DISCUSSION]
     fired.sort(key=lambda rule: -rule.outcome.strength)
+    speaks_for = [rule for rule in level.fired if rule not in fired]
     return element(
         "article",
         element("h2", f"{level.title}: technical sheet ", chip(level.outcome)),
-        _picture(technique.target, geometry, image),
+        _pictures(level, image),
         element(
             "div",
-            element("p", level.reason.sentence),
-            element(
-                "dl",
-                *(
-                    element("div", element("dt", name), element("dd", text))
-                    for name, text in facts
-                    if text
-                ),
-            ),
-            rules_list(fired, ""),
+            element("p", level.reason.sentence, class_="screen"),
+            rules_list([*fired, *speaks_for], ""),
+            element("dl", *(_fact(name, text) for name, text in _facts(level) if text)),
+            element("dl", *(_fact(name, text) for name, text in measurements(level.geometry))),
         ),
         considerations_list(said, "", class_="rules wide"),
         class_="sheet" if printed else "sheet screen",
     )
 
 
-def _picture(
-    target: TargetReport | None, geometry: GeometryReport | None, image: KeyImageFile | None
-) -> Markup | None:
+def _fact(name: str, text: str) -> Markup:
+    return element("div", element("dt", name), element("dd", text))
+
+
+def _facts(level: LevelPlan) -> Iterator[tuple[str, str]]:
+    technique = level.technique
+    if technique is None:
+        return
+    approach = technique.approach
+    gauge, cement = approach.needle_gauge, approach.cement_ml
+    notes = " ".join(approach.notes)
+    yield "Approach", f"{capital(written(approach.approach))}. {approach.sentence} {notes}"
+    needle = f"{_span(gauge)} gauge" if gauge else "not given for this level"
+    volume = f"{_span(cement)} mL commonly; the operator decides" if cement else "not given"
+    yield "Needle", f"{needle}. Cement: {volume}."
+    yield "Target", target_words(technique.target, technique.target_missing)
+    yield "Entry", entry_words(technique.target, level.geometry)
+
+
+def _pictures(level: LevelPlan, image: KeyImageFile | None) -> Markup | None:
+    """The target on the key image, or on a diagram; and the plane that sagittal slices lack."""
+    target = None if level.technique is None else level.technique.target
     if target is None:
         return None
     if image is None:
-        return element(
-            "figure",
-            target_diagram(target, geometry),
-            element("figcaption", f"Body straightened, to scale; {NOTE}."),
-        )
-    beside = image.panel.beside_mm(target.point_lps_mm)
-    return element(
-        "figure",
-        target_picture(target, image),
-        element("figcaption", f"Target {beside:.0f} mm beside this slice; {NOTE}."),
-    )
-
-
-def _target_words(target: TargetReport | None, missing: str | None) -> str:
-    if target is None:
-        return f"not given: {written(missing or 'not_measured')}"
-    x, y, z = target.point_lps_mm
-    dx, dy, dz = target.uncertainty_lps_mm
-    limited = "".join(f" Limited: {written(code)}." for code in target.limited_by)
-    return (
-        f"LPS {x:.1f}, {y:.1f}, {z:.1f} mm (± {dx:.1f}, {dy:.1f}, {dz:.1f}), "
-        f"{100 * target.depth_fraction:.0f} % of the depth; {target.to_anterior_cortex_mm:.1f} mm "
-        f"behind the anterior cortex, {target.to_posterior_wall_mm:.1f} mm before the posterior "
-        f"wall, {target.to_superior_endplate_mm:.1f} and {target.to_inferior_endplate_mm:.1f} mm "
-        f"from the endplates.{limited}"
-    )
+        sagittal = target_diagram(target, level.geometry)
+        caption = "Body straightened, to scale"
+    else:
+        sagittal = target_picture(target, image)
+        caption = f"Target {image.panel.beside_mm(target.point_lps_mm):.0f} mm beside this slice"
+    axial = None
+    if level.body is not None:
+        canal = None if level.geometry is None else level.geometry.canal
+        axial = axial_diagram(target, level.body, canal)
+        caption += "; below, from the feet"
+    return element("figure", sagittal, axial, element("figcaption", f"{caption}; {NOTE}."))
 
 
 def _span(pair: tuple[float, float]) -> str:

@@ -22,6 +22,6 @@ ROUTE_WORDS: Final[Mapping[Route, str]] = {
 }
 
 
-def first_low(text: str) -> str:
-    """The text as it goes on after a colon; abbreviations keep their capitals."""
-    return text[:1].lower() + text[1:]
+def capital(text: str) -> str:
+    """The text as it begins a sentence."""
+    return text[:1].upper() + text[1:]

@@ -65,6 +65,8 @@ CLINICAL: dict[str, Any] = {
     "radiographs_available": True,
     "ct_available": True,
     "ct_posterior_wall_intact_levels": ["L1"],
+    "ct_posterior_wall_broken_levels": [],
+    "height_loss_progressing": False,
 }
 """Nothing against it under any shipped profile."""
 

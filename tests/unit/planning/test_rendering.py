@@ -92,7 +92,10 @@ def test_a_target_is_drawn_as_a_diagram_without_an_image() -> None:
     written = document({"geometry": {"target": TARGET}})
     page = to_html(written)
     assert 'class="target diagram"' in page
-    assert "9.0 mm behind the anterior cortex" in text_of(page)
+    assert (
+        "To the anterior cortex 9.0, posterior wall 22.0, upper endplate 8.0, lower 8.5"
+        in text_of(page)
+    )
     assert "not a trajectory" in page
 
 
