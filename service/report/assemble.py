@@ -169,6 +169,7 @@ def _level(findings: LevelFindings, table: NDArray[np.uint16]) -> LevelReport:
         coverage=vertebra.coverage,
         centroid_lps_mm=(x, y, z),
         body=BodyReport.model_validate(vertebra.size) if vertebra.size else None,
+        body_sd=BodyReport.model_validate(vertebra.size_sd) if vertebra.size_sd else None,
         edema=_edema(findings.edema) if findings.edema else None,
         fracture=FractureReport.model_validate(findings.fracture) if findings.fracture else None,
         acuity=AcuityReport.model_validate(findings.acuity) if findings.acuity else None,

@@ -315,6 +315,8 @@ class LevelReport(_Part):
             networks were trained on, 1 at the edge; null where it could not be measured.
         disagreements: Calls that a measured sign contradicts, "<question>_against_<sign>".
         safety: Findings that make a procedure dangerous, as codes.
+        body_sd: Standard deviations of what `body` holds, in the same units; null where the bundle
+            does not say how exact it is.
     """
 
     level: str | None
@@ -335,6 +337,7 @@ class LevelReport(_Part):
     distribution_score: Measured | None = None
     disagreements: tuple[str, ...] = ()
     safety: tuple[str, ...] = ()
+    body_sd: BodyReport | None = None
 
 
 class AbstentionReport(_Part):
