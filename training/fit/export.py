@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ from models.errors import BundleError
 from models.localiser.levels import LevelSettings
 from models.localiser.network import LocaliserNetwork, ServedLocaliser
 from models.manifest import METADATA, SECTION, NetworkSpec
-from models.registry import Bundle
+from models.registry import Bundle, resolve
 from models.scorer.network import ScorerNetwork
 from service.settings import Settings
 from training.export import BundleDraft, Figure, ModelCard, export_bundle
@@ -36,7 +37,6 @@ from training.fit.records import LOG
 from training.localiser.bundle import draft as localiser_draft
 from training.localiser.fit import Trained
 from training.scorer.calibrate import fit_calibration
-from training.scorer.export import draft_of as scorer_draft
 from training.scorer.pool import LevelPool
 
 COMMAND: Final = "acuity train fit"
@@ -71,7 +71,7 @@ def export_run(run: Path, version: str, store: Path) -> Bundle:
     card = _card(fitted, data, _last_validation(run), start)
     change = f"Trained from {_origin(fitted, start)} on data {data['sha256'][:12]}"
     if start is None:
-        draft = _scratch_draft(fitted, network, run, (version, change))
+        draft = _scratch_draft(fitted, network, run, (version, change), card)
     else:
         draft = _draft_from(start, version, card, change)
     if fitted.model.kind == "localiser":
@@ -154,7 +154,7 @@ def _draft_from(start: Bundle, version: str, card: ModelCard, change: str) -> Bu
 
 
 def _scratch_draft(
-    recipe: FitRecipe, network: nn.Module, run: Path, about: tuple[str, str]
+    recipe: FitRecipe, network: nn.Module, run: Path, about: tuple[str, str], card: ModelCard
 ) -> BundleDraft:
     version, change = about
     if isinstance(network, LocaliserNetwork):
@@ -166,13 +166,18 @@ def _scratch_draft(
     validation, training = LevelPool(cache / "validation"), LevelPool(cache / "synthetic")
     for pool in (validation, training):
         pool.refresh()
-    fitted = fit_calibration(network, validation, training, "synthetic validation levels")
-    figures: dict[str, Any] = {
-        "training_levels": len(training.crops),
-        "calibration_levels": len(validation.crops),
-        **{view: {"extent": {"bodies": 0}} for view in ("as_acquired", "fluid_only")},
-    }
-    return scorer_draft(version, fitted, figures, change)
+    try:
+        fitted = fit_calibration(network, validation, training, "synthetic validation levels")
+    except ValueError as error:
+        raise FitError("the validation part has too few answers to choose thresholds on") from error
+    # Inputs, outputs and preprocessing are those of this version of the code, as it ships them.
+    outline = _draft_from(resolve("scorer"), version, card, change)
+    return replace(
+        outline,
+        changelog={version: change},
+        operating_points=fitted.operating_points,
+        calibration=fitted.calibration,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -19,10 +19,11 @@ from training.fit.errors import TooFewLevelsError
 from training.fit.levels import MAP_UNKNOWN
 from training.fit.trainee import Tensors, Turn
 from training.judging.roc import auroc
+from training.scorer.augment import augmented
 from training.scorer.losses import batch_losses, positive_weights
-from training.scorer.pool import Batch, LevelPool, augmented
+from training.scorer.pool import Batch, LevelPool
 
-FEWEST_LEVELS: Final = 6
+FEWEST_LEVELS: Final = 20
 """Of the training part."""
 
 REPORTED: Final = ("edema", "fracture", "unhealed", "pathological")

@@ -110,7 +110,7 @@ def _quantiles(judged: Judged, fitted: FittedTask) -> dict[str, float]:
                 for value, pathological in zip(probability[these], truth[these], strict=True)
             ]
             scores = 1.0 - np.array(right)
-            quantiles[group] = conformal_quantile(scores, NOMINAL_COVERAGE)
+            quantiles[group] = conformal_quantile(scores, etiology_coverage(group))
     return quantiles
 
 

@@ -150,7 +150,10 @@ def _expected_error(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -
 
 
 def _interval(interval: Interval | None) -> list[float] | None:
-    return None if interval is None else [interval.low, interval.high]
+    """An interval for JSON; one without width rests on too little to be one."""
+    if interval is None or interval.low == interval.high:
+        return None
+    return [interval.low, interval.high]
 
 
 def _told(one: Proportion) -> dict[str, Any]:

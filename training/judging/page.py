@@ -19,7 +19,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 10
 th, td { text-align: left; padding: .25rem .6rem .25rem 0; border-bottom: 1px solid #e3e8ec;
          vertical-align: top; white-space: nowrap; }
 th { color: #5b6873; font-weight: 600; font-size: .85rem; }
-div.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1rem; }
+div.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 1rem; }
 div.plots svg { width: 100%; height: auto; } div.wide { overflow-x: auto; }
 """
 
@@ -90,8 +90,8 @@ def _head(found: Mapping[str, Any], about: Mapping[str, Any]) -> str:
     unread = ", ".join(f"{count} {code}" for code, count in about["unread"].items()) or "none"
     return (
         f"{synthetic}<p>{found['levels']} labelled levels of {found['patients']} patients; bodies "
-        f"found: {_share(found['found'])}, right name: {_share(found['named'])}. Studies not read: "
-        f"{escape(unread)}.</p><p class=small>Data {about['data_sha256'][:12]} "
+        f"found: {_inline(found['found'])}, right name: {_inline(found['named'])}. "
+        f"Studies not read: {escape(unread)}.</p><p class=small>Data {about['data_sha256'][:12]} "
         f"({escape(about['data'])}), bundles {escape(digests)}, {escape(about['software'])}</p>"
     )
 
@@ -179,3 +179,7 @@ def _share(one: Mapping[str, Any]) -> _Markup:
     if one["share"] is None:
         return _Markup("-")
     return _lines(f"{one['share']:.3f} ({one['hits']}/{one['of']})", _between(one["wilson_95"]))
+
+
+def _inline(one: Mapping[str, Any]) -> str:
+    return f"{one['hits']} of {one['of']} ({_between(one['wilson_95'])})"

@@ -96,8 +96,8 @@ def delong_interval(scores: Scores, positive: Truth, level: float = 0.95) -> Int
     """DeLong's interval of an AUROC, on the logit scale so that it stays between 0 and 1.
 
     Returns:
-        None with fewer than two cases of a class. Where the classes are wholly apart the variance
-        is zero and nothing can be said: (area, area).
+        None with fewer than two cases of a class, and where the classes are wholly apart: the
+        variance is zero then and says nothing.
 
     Source: Pepe 2003, The Statistical Evaluation of Medical Tests, 5.2.5 (logit interval).
     """
@@ -106,7 +106,7 @@ def delong_interval(scores: Scores, positive: Truth, level: float = 0.95) -> Int
     area = auroc(scores, positive) or 0.0
     error = float(np.sqrt(delong_covariance(np.asarray(scores)[None], positive)[0, 0]))
     if area in (0.0, 1.0) or error == 0.0:
-        return Interval(area, area)
+        return None
     reach = stats.norm.ppf(0.5 + level / 2) * error / (area * (1 - area))
     middle = np.log(area / (1 - area))
     low, high = (1 / (1 + np.exp(-(middle + side * reach))) for side in (-1, 1))
