@@ -53,6 +53,8 @@ class LevelSettings:
             standard deviation of that.
         doubtful: A name less sure than this makes the numbering uncertain.
         smallest_alternative: Names less probable than this are not reported.
+        least_confidence: Mean confidence of the bodies under which an image is unlike those that
+            the network was trained on.
     """
 
     thoracic_11: float = 0.01
@@ -74,6 +76,7 @@ class LevelSettings:
     conus_spread: float = 0.8
     doubtful: float = 0.75
     smallest_alternative: float = 0.01
+    least_confidence: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,8 @@ Block = tuple[NDArray[np.float32], tuple[int, int, int]]
 MARGIN: Final = (1, 3, 3)
 """Working voxels kept around a body: its edge is resampled and measured with its outside."""
 
+FEWEST_WHOLE: Final = 3
+
 BACKGROUND_WINS: Final = 0.51
 """A voxel of at least this probability is background; one half, and room for rounding."""
 
@@ -83,6 +85,17 @@ _BUT_BODIES: Final = np.array(
 
 NO_BODIES: Final = Abstention(
     "no_vertebral_body", "study", "No vertebral body was recognised in the reference series."
+)
+UNLIKE: Final = Abstention(
+    "image_unlike_training",
+    "levels",
+    "The network is less sure of the bodies than on any image it was tried on: outlines, sizes and "
+    "names need a reader.",
+)
+FEW: Final = Abstention(
+    "few_bodies_in_view",
+    "levels",
+    "Fewer than three whole bodies are in view, so none can be compared with both neighbours.",
 )
 UNANCHORED: Final = Abstention(
     "unanchored",
@@ -319,6 +332,14 @@ def _abstentions(
 ) -> tuple[Abstention, ...]:
     if not vertebrae:
         return (NO_BODIES,)
+    found = []
+    if np.mean([vertebra.confidence for vertebra in vertebrae]) < settings.least_confidence:
+        found.append(UNLIKE)
+    whole = sum(vertebra.coverage is Coverage.COMPLETE for vertebra in vertebrae)
+    if whole < FEWEST_WHOLE:
+        found.append(FEW)
     if naming.anchor is Anchor.NONE:
-        return (UNANCHORED,)
-    return (UNCERTAIN,) if naming.sureness < settings.doubtful else ()
+        found.append(UNANCHORED)
+    elif naming.sureness < settings.doubtful:
+        found.append(UNCERTAIN)
+    return tuple(found)

@@ -35,6 +35,9 @@ FIRST: Final = 10_000
 
 THRESHOLDS_ML: Final = np.arange(0.05, 1.2, 0.05)
 
+UNLIKE_PERCENT: Final = 0.5
+"""Part of the synthetic scans that would be called unlike the training ones."""
+
 FEWEST: Final = 8
 """A rate is counted on at least this many bodies, or keeps its default."""
 
@@ -56,19 +59,29 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What was seen of many patients: bodies, and places of the cord's end (see `place_of`)."""
+    """What was seen of many patients.
+
+    Attributes:
+        bodies: All that are wholly in view.
+        conus: Places of the cord's end (see `place_of`).
+        confidence: Per scan, the mean confidence of what was taken for a body.
+    """
 
     bodies: tuple[Body, ...]
     conus: tuple[float, ...]
+    confidence: tuple[float, ...]
 
 
 def count(cases: Sequence[Case], localiser: Localiser) -> Counted:
     """Match what the localiser finds with the truth of every case."""
     bodies: list[Body] = []
     conus: list[float] = []
+    confidence: list[float] = []
     for case in cases:
         found = localiser.find(case.volume)
         levels = [_true_level(case, centre) for centre in found.centres_lps_mm]
+        if found.candidates:
+            confidence.append(float(np.mean([body.confidence for body in found.candidates])))
         marks = found.seen.landmarks
         if marks is None:
             raise ValueError("this network knows no ribs and no cord")
@@ -82,7 +95,7 @@ def count(cases: Sequence[Case], localiser: Localiser) -> Counted:
             level = levels[body]
             if level is not None and (place := place_of(level)) is not None:
                 conus.append(place + marks.conus - body)
-    return Counted(tuple(bodies), tuple(conus))
+    return Counted(tuple(bodies), tuple(conus), tuple(confidence))
 
 
 def _true_level(case: Case, centre: NDArray[np.float64]) -> str | None:
@@ -111,6 +124,9 @@ def fitted(counted: Counted, usual: LevelSettings) -> LevelSettings:
         threshold = max(THRESHOLDS_ML.tolist(), key=worth)
         rates = {name: _rate(values >= threshold) for name, values in seen.items()}
         settings = replace(settings, rib_ml=round(threshold, 3), **rates)
+    if len(counted.confidence) >= FEWEST:
+        lowest = float(np.percentile(counted.confidence, UNLIKE_PERCENT))
+        settings = replace(settings, least_confidence=round(lowest, 4))
     if len(counted.conus) >= FEWEST:
         place = float(np.median(counted.conus))
         spread = float(1.4826 * np.median(np.abs(np.array(counted.conus) - place)))

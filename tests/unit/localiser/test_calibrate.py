@@ -1,0 +1,67 @@
+"""Settings of the naming, fitted to what was counted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.findings import BodySize
+from models.localiser.evidence import LevelSettings
+from models.localiser.exactness import SizeSpread
+from models.localiser.localiser import size_spread
+from models.manifest import SECTION
+
+pytestmark = pytest.mark.train
+
+
+def test_rib_rates_are_those_at_the_threshold_that_tells_last_ribs_from_none() -> None:
+    from training.localiser.calibrate import Body, Counted, fitted
+
+    bodies = [
+        *(Body("T8", 1.5, 0.0) for _ in range(18)),
+        *(Body("T8", 0.0, 0.0) for _ in range(2)),
+        *(Body("T12", 0.6, 0.0) for _ in range(9)),
+        *(Body("T12", 0.0, 0.0) for _ in range(9)),
+        *(Body("L1", 0.1, 0.0) for _ in range(18)),
+        Body("T12", np.nan, 0.0),
+    ]
+    settings = fitted(Counted(tuple(bodies), (), ()), LevelSettings())
+
+    assert 0.1 < settings.rib_ml <= 0.6
+    assert settings.rib_thoracic == pytest.approx(19 / 22, abs=1e-3)
+    assert settings.rib_last == pytest.approx(0.5, abs=1e-3)
+    assert settings.rib_lumbar == pytest.approx(1 / 20, abs=1e-3)
+    assert settings.conus_place == LevelSettings().conus_place
+
+
+def test_too_few_bodies_change_nothing() -> None:
+    from training.localiser.calibrate import Body, Counted, fitted
+
+    few = Counted((Body("T12", 0.6, 0.0),), (0.3,), (0.9,))
+
+    assert fitted(few, LevelSettings()) == LevelSettings()
+
+
+def test_the_cords_end_is_never_taken_for_surer_than_in_people() -> None:
+    from training.localiser.calibrate import Counted, fitted
+
+    settings = fitted(Counted((), (0.4,) * 20, (0.9,) * 20), LevelSettings())
+
+    assert settings.conus_place == pytest.approx(0.4)
+    assert settings.conus_spread == LevelSettings().conus_spread
+    assert settings.least_confidence == pytest.approx(0.9)
+
+
+def test_exactness_comes_from_the_bundle_and_grows_with_the_voxel() -> None:
+    stored = {"height_mm": 0.5, "depth_mm": 0.6, "width_mm": 2.0, "volume": 0.05}
+    spread = size_spread({SECTION: {"calibration": {"size_spread": stored}}})
+    size = BodySize(20.0, 32.0, 44.0, 25.0, 24.0, 26.0)
+
+    assert spread == SizeSpread(**stored)
+    assert size_spread({}) is None
+    fine, coarse = spread.of(size, 0.6, 4.0), spread.of(size, 1.5, 6.0)
+    assert fine == BodySize(1.0, 0.6, 2.0, 0.5, 0.5, 0.5)
+    assert coarse is not None
+    assert coarse.height_middle_mm == pytest.approx(0.75)
+    assert coarse.width_mm == pytest.approx(3.0)
+    assert spread.of(None, 1.0, 4.0) is None
