@@ -34,7 +34,7 @@ from training.judging.evaluate import open_model, progress_bar
 from training.judging.reading import Model, read_cases
 from training.judging.rebundle import resealed
 from training.judging.thresholds import FittedTask, fit_task, needs_of
-from training.scorer.conformal import NOMINAL_COVERAGE, conformal_quantile
+from training.scorer.conformal import conformal_quantile, etiology_coverage
 
 FEWEST_CONFORMAL = 20
 """With fewer local answers a conformal quantile is kept as served."""
