@@ -160,14 +160,15 @@ def _resample_parallel(
     box = tuple(slice(int(low.min()), int(high.max()) + 1) for low, high, _ in axes)
     first, last = int(slice_low.min()), int(slices.max()) + 1
     width = box[1].stop - box[1].start
-    blend = np.zeros((last - first, shape[0]), dtype=np.float32)
-    places = np.arange(shape[0])
-    blend[slices - first, places] += slice_part
-    blend[slice_low - first, places] += 1.0 - slice_part
     # (pixel, array and slice): what one pixel needs lies side by side, so that one gather fetches
-    # it all.
+    # it all. Slices are blended two by two: a matrix product would wake BLAS threads for nothing.
+    low, high, part = slice_low - first, slices - first, slice_part[:, None]
     blocks = [array[first:last, box[0], box[1]].reshape(last - first, -1) for array in arrays]
-    flat = np.concatenate([block.astype(np.float32, copy=False).T @ blend for block in blocks], 1)
+    blended = [
+        block[low] * (np.float32(1.0) - part) + block[high] * part
+        for block in (block.astype(np.float32, copy=False) for block in blocks)
+    ]
+    flat = np.ascontiguousarray(np.concatenate(blended).T)
     (row_low, row_high, row_part), (col_low, col_high, col_part) = axes
     above, below = (row_low - box[0].start) * width, (row_high - box[0].start) * width
     front, behind = col_low - box[1].start, col_high - box[1].start

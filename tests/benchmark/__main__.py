@@ -24,6 +24,7 @@ from models.localiser.classes import Structure
 from models.volume import Volume
 from service.settings import Settings
 from tests.benchmark.floors import gemm_flops_per_second, read_seconds, write_seconds
+from tests.benchmark.localiser import localiser_text, time_localiser
 from tests.benchmark.measure import Bench, Run
 from tests.benchmark.peer import PeerTime, plan_for, time_peer
 from tests.benchmark.scorer import scorer_text, time_scorer
@@ -82,6 +83,10 @@ def _ours(options: argparse.Namespace, scratch: Path) -> tuple[dict[str, Any], V
         f"then the median of {len(runs)}:"
     )
     _say(stage_table(lines))
+    alone = None
+    if find_spec("numba") is not None:
+        alone = time_localiser(None, options.threads)
+        _say(localiser_text(alone))
     largest = time_scorer(None, options.threads)
     _say(scorer_text(largest))
     figures = {
@@ -96,6 +101,7 @@ def _ours(options: argparse.Namespace, scratch: Path) -> tuple[dict[str, Any], V
             {"stage": line.stage, "ms": line.seconds * 1000, "floor_ms": _ms(line.floor_s)}
             for line in lines
         ],
+        "localiser_alone": asdict(alone) if alone else None,
         "scorer_alone": asdict(largest),
     }
     return figures, volumes.reference, typical
