@@ -15,10 +15,11 @@ from fastapi import Path as PathParameter
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
-from service.api.access import require_access
+from service.api.access import require
 from service.api.negotiation import choose
 from service.api.problems import RESPONSES, RETRY_AFTER_S, ProblemError
 from service.api.uploads import check_length, limited_body
+from service.jobs.keys import Scope
 from service.pacs.gateway import Gateway
 from service.pacs.multipart import (
     DICOM_TYPE,
@@ -74,7 +75,7 @@ _BODY: Final[dict[str, Any]] = {
 router = APIRouter(
     prefix="/dicom-web",
     tags=["dicomweb"],
-    dependencies=[Depends(require_access)],
+    dependencies=[Depends(require(Scope.SUBMIT))],
     responses=RESPONSES
     | {
         200: _DOCUMENT | {"description": "Every instance was stored"},

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections import Counter as Tally
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.jobs.job import Job, Jobs, JobState
+from service.api.problems import CODE_HEADER
+from service.jobs.job import Depth, Jobs, JobState, Tally
+from service.jobs.tallies import CALLS, OUTCOMES, REASONS, STAGE_BUCKETS_S, STAGES
 
 UNMATCHED: Final = "unmatched"
 """Route label of requests that no route took: their paths are the client's and unbounded."""
@@ -39,6 +46,12 @@ class Metrics:
             registry=self._registry,
             buckets=(0.005, 0.02, 0.1, 0.5, 2, 10, 60, 300),
         )
+        self._refusals = Counter(
+            "acuity_http_refusals",
+            "Requests that ended in a problem, by its code.",
+            ("code",),
+            registry=self._registry,
+        )
         self._registry.register(_JobCollector(jobs))
 
     def note_request(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -46,13 +59,17 @@ class Metrics:
         self._requests.labels(method, route, str(status)).inc()
         self._latency.labels(route).observe(seconds)
 
+    def note_refusal(self, code: str) -> None:
+        """Count a request that ended in a problem document."""
+        self._refusals.labels(code).inc()
+
     def exposition(self) -> bytes:
         """Everything in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
 class _JobCollector(Collector):
-    """Reads the jobs when asked, so that figures survive a restart as the jobs do."""
+    """Reads the database when asked: figures survive a restart, and are of all processes."""
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
@@ -62,40 +79,58 @@ class _JobCollector(Collector):
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        """Jobs by state, refusals and failures by code, time per pipeline stage."""
-        jobs = self._jobs.listing()
-        states = GaugeMetricFamily("acuity_jobs", "Jobs by state.", labels=("state",))
-        tally = Tally(job.state for job in jobs)
-        for state in JobState:
-            states.add_metric((state.value,), tally[state])
-        yield states
-        reasons = GaugeMetricFamily(
-            "acuity_jobs_without_result", "Refused and failed jobs by code.", labels=("code",)
-        )
-        for code, count in sorted(Tally(_codes(jobs)).items()):
-            reasons.add_metric((code,), count)
-        yield reasons
-        yield _stage_times(jobs)
+        """The queue as it is, and what jobs came to so far."""
+        yield from _queue(self._jobs.depth(), time.time())
+        tallies = self._jobs.tallies()
+        for name, (metric, text, labels) in _COUNTERS.items():
+            family = CounterMetricFamily(metric, text, labels=labels)
+            for tally in tallies:
+                if tally.name == name:
+                    family.add_metric(tally.label.split("/"), tally.count)
+            yield family
+        yield _stage_times([tally for tally in tallies if tally.name == STAGES])
 
 
-def _codes(jobs: tuple[Job, ...]) -> Iterator[str]:
-    for job in jobs:
-        if job.outcome is not None and job.outcome.reason is not None:
-            yield job.outcome.reason.code
+_COUNTERS: Final[dict[str, tuple[str, str, tuple[str, ...]]]] = {
+    OUTCOMES: ("acuity_jobs_ended", "Jobs that came to an end, by state.", ("state",)),
+    REASONS: ("acuity_jobs_without_result", "Refused and failed jobs, by code.", ("code",)),
+    CALLS: ("acuity_calls", "Levels by what was called; watch for drift.", ("question", "call")),
+}
 
 
-def _stage_times(jobs: tuple[Job, ...]) -> SummaryMetricFamily:
-    family = SummaryMetricFamily(
+def _queue(depths: Sequence[Depth], now: float) -> Iterator[Metric]:
+    jobs = GaugeMetricFamily("acuity_jobs", "Jobs that are kept, by state.", labels=("state",))
+    age = GaugeMetricFamily(
+        "acuity_queue_age_seconds", "Since the oldest open job was received.", labels=("state",)
+    )
+    known = {depth.state: depth for depth in depths}
+    for state in JobState:
+        jobs.add_metric((state.value,), known[state].count if state in known else 0)
+        if not state.final:
+            oldest = known[state].oldest if state in known else now
+            age.add_metric((state.value,), max(0.0, now - oldest))
+    yield jobs
+    yield age
+
+
+def _stage_times(tallies: Sequence[Tally]) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(
         "acuity_stage_seconds", "Time spent per pipeline stage.", labels=("stage",)
     )
-    counts: Tally[str] = Tally()
-    sums: dict[str, float] = {}
-    for job in jobs:
-        for stage, milliseconds in (job.outcome.stages_ms if job.outcome else {}).items():
-            counts[stage] += 1
-            sums[stage] = sums.get(stage, 0.0) + milliseconds / 1000
-    for stage, count in sorted(counts.items()):
-        family.add_metric((stage,), count, sums[stage])
+    stages = sorted({tally.label.rpartition("/")[0] for tally in tallies})
+    for stage in stages:
+        counts = {
+            tally.label.rpartition("/")[2]: tally
+            for tally in tallies
+            if tally.label.rpartition("/")[0] == stage
+        }
+        buckets, below = [], 0
+        for limit in (*(f"{limit:g}" for limit in STAGE_BUCKETS_S), "+Inf"):
+            below += counts[limit].count if limit in counts else 0
+            buckets.append((limit, float(below)))
+        family.add_metric(
+            (stage,), buckets, sum_value=sum(tally.total for tally in counts.values())
+        )
     return family
 
 
@@ -111,17 +146,20 @@ class RequestMetrics:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = 500
+        status, code = 500, ""
         start = time.perf_counter()
 
         async def noting_send(message: Message) -> None:
-            nonlocal status
+            nonlocal status, code
             if message["type"] == "http.response.start":
                 status = message["status"]
+                code = Headers(raw=message["headers"]).get(CODE_HEADER, "")
             await send(message)
 
         try:
             await self._app(scope, receive, noting_send)
         finally:
             route = getattr(scope.get("route"), "path", UNMATCHED)
+            if code:
+                self._metrics.note_refusal(code)
             self._metrics.note_request(scope["method"], route, status, time.perf_counter() - start)

@@ -25,6 +25,9 @@ log = structlog.get_logger()
 
 MEDIA_TYPE: Final = "application/problem+json"
 
+CODE_HEADER: Final = "X-Problem-Code"
+"""Names the code again, for proxies and metrics that do not read bodies."""
+
 RETRY_AFTER_S: Final = 10
 """What a client is asked to wait when the queue is full: a few studies are read in that time."""
 
@@ -92,7 +95,7 @@ class ProblemError(Exception):
             problem.model_dump(mode="json"),
             status_code=self.status,
             media_type=MEDIA_TYPE,
-            headers=self.headers,
+            headers={CODE_HEADER: self.code, **self.headers},
         )
 
 

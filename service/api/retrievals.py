@@ -9,16 +9,17 @@ from fastapi import Path as PathParameter
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.access import require_access
+from service.api.access import require
 from service.api.dicomweb import STUDY_UID
 from service.api.problems import RESPONSES, ProblemError
+from service.jobs.keys import Scope
 from service.pacs.gateway import Gateway
 from service.pacs.retrieval import Retrieval, RetrievalState, UnknownSourceError
 
 router = APIRouter(
     prefix="/v1/retrievals",
     tags=["retrievals"],
-    dependencies=[Depends(require_access)],
+    dependencies=[Depends(require(Scope.SUBMIT))],
     responses=RESPONSES,
 )
 

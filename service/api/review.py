@@ -10,19 +10,22 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
 from models.errors import AcuityError
-from service.api.access import require_access
+from service.api.access import require
 from service.api.negotiation import choose
 from service.api.problems import RESPONSES, ProblemError
 from service.api.schemas import Accepted, accepted, links_of
 from service.api.studies import REPORT_TYPES, StudyUid, await_final, final_answer, too_long
 from service.jobs.job import Job, Jobs
+from service.jobs.keys import Scope
 from service.jobs.reviews import ImagesGoneError, ReportSupersededError
 from service.report.corrections import ReviewError
 from service.report.document import StudyReport
 from service.report.findings_file import FindingsError
 from service.report.review import Review, ReviewRecord
 
-router = APIRouter(tags=["review"], dependencies=[Depends(require_access)], responses=RESPONSES)
+router = APIRouter(
+    tags=["review"], dependencies=[Depends(require(Scope.REVIEW))], responses=RESPONSES
+)
 
 CONFLICTS = (ImagesGoneError, ReportSupersededError, FindingsError)
 

@@ -14,13 +14,16 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse
 
 from models.anatomy import LEVELS
-from service.api.access import require_access
+from service.api.access import Granted, check_scope, require
 from service.api.headers import REPORT_POLICY
 from service.api.negotiation import choose
 from service.api.problems import RESPONSES, ProblemError
 from service.api.schemas import Accepted, StudyList, accepted, document, links_of
-from service.api.uploads import receive_upload
+from service.api.uploads import BodyLimits, receive_upload, stated_length
+from service.jobs.folders import DiskFullError
 from service.jobs.job import Job, Jobs, JobState
+from service.jobs.keys import Scope
+from service.jobs.worker import FULL
 from service.report.document import LevelReport, StudyReport
 
 UID_PATTERN: Final = r"^[0-9]+(\.[0-9]+)*$"
@@ -28,7 +31,9 @@ UID_PATTERN: Final = r"^[0-9]+(\.[0-9]+)*$"
 
 JSON_TYPE: Final = "application/json"
 HTML_TYPE: Final = "text/html"
-REPORT_TYPES: Final = (JSON_TYPE, HTML_TYPE)
+FHIR_TYPE: Final = "application/fhir+json"
+DICOM_TYPE: Final = "application/dicom"
+REPORT_TYPES: Final = (JSON_TYPE, HTML_TYPE, FHIR_TYPE, DICOM_TYPE)
 
 POLL_S: Final = 0.05
 """How often a waiting request looks at its job: far below what reading a study takes."""
@@ -55,9 +60,11 @@ _UPLOAD_BODY: Final[dict[str, Any]] = {
 router = APIRouter(
     prefix="/v1/studies",
     tags=["studies"],
-    dependencies=[Depends(require_access)],
     responses=RESPONSES,
 )
+may_submit: Final = Depends(require(Scope.SUBMIT))
+may_read: Final = Depends(require(Scope.READ))
+may_delete: Final = Depends(require(Scope.ADMIN))
 
 
 @router.post(
@@ -65,10 +72,12 @@ router = APIRouter(
     status_code=202,
     response_model=Accepted,
     openapi_extra=_UPLOAD_BODY,
+    dependencies=[may_submit],
     responses={200: {"model": StudyReport, "description": "The report, with ?wait="}},
 )
 async def submit_study(
     request: Request,
+    grant: Granted,
     wait: Annotated[float | None, Query(ge=0, description="Seconds to wait for the report")] = None,
 ) -> Response:
     """Hand in one study: its files as multipart/form-data, or one zip archive."""
@@ -76,8 +85,12 @@ async def submit_study(
     settings = request.app.state.settings
     if wait is not None and wait > settings.max_wait_s:
         raise too_long(settings.max_wait_s)
+    if wait is not None:
+        check_scope(grant, (Scope.READ,))
     choose(request.headers.get("accept"), REPORT_TYPES)
-    job = await _take_over(request, jobs, settings.max_upload_mb << 20)
+    limits = BodyLimits(settings.max_upload_mb << 20, settings.receive_timeout_s)
+    job = await _take_over(request, jobs, limits)
+    request.state.job_id = job.job_id
     if wait is not None:
         job = await await_final(jobs, job, wait)
         if job.state.final:
@@ -89,22 +102,56 @@ async def submit_study(
     )
 
 
-@router.get("", response_model=StudyList)
-async def list_studies(request: Request) -> StudyList:
+@router.get("", response_model=StudyList, dependencies=[may_read])
+def list_studies(request: Request) -> StudyList:
     """Every study handed in, newest first."""
     jobs: Jobs = request.app.state.jobs
     return StudyList(studies=tuple(document(job) for job in jobs.listing()))
 
 
-@router.get("/{study_uid}/report", response_model=StudyReport)
-async def get_report(request: Request, study_uid: StudyUid) -> Response:
-    """The newest report of a study, as JSON or HTML by Accept."""
+@router.get(
+    "/{study_uid}/report",
+    response_model=StudyReport,
+    dependencies=[may_read],
+    responses={200: {"content": {media_type: {} for media_type in REPORT_TYPES}}},
+)
+def get_report(request: Request, study_uid: StudyUid) -> Response:
+    """The newest report of a study, by Accept: JSON, HTML, FHIR, or DICOM SR."""
     jobs: Jobs = request.app.state.jobs
     return report_response(jobs, job_of(jobs, study_uid), request)
 
 
-@router.get("/{study_uid}/key-images/{number}.png", response_class=FileResponse)
-async def get_key_image(
+@router.get(
+    "/{study_uid}/segmentation",
+    response_class=FileResponse,
+    dependencies=[may_read],
+    responses={200: {"content": {DICOM_TYPE: {}}}},
+)
+def get_segmentation(request: Request, study_uid: StudyUid) -> Response:
+    """Bodies and edema of the newest report, as a DICOM segmentation."""
+    jobs: Jobs = request.app.state.jobs
+    return _file(jobs.results(job_of(jobs, study_uid).job_id) / "seg.dcm", DICOM_TYPE)
+
+
+@router.delete("/{study_uid}", status_code=204, dependencies=[may_delete])
+def delete_study(request: Request, study_uid: StudyUid) -> Response:
+    """Remove all that is kept of a study: what came in, its reports, what readers said of it.
+
+    What was delivered to other systems stays there.
+    """
+    jobs: Jobs = request.app.state.jobs
+    gateway = getattr(request.app.state, "gateway", None)
+    removed = jobs.remove_study(study_uid)
+    received = gateway.forget(study_uid) if gateway is not None else False
+    if not removed and not received:
+        raise ProblemError(404, "study_not_found", "Nothing is kept of this study.")
+    return Response(status_code=204)
+
+
+@router.get(
+    "/{study_uid}/key-images/{number}.png", response_class=FileResponse, dependencies=[may_read]
+)
+def get_key_image(
     request: Request, study_uid: StudyUid, number: Annotated[int, PathParameter(ge=1, le=999)]
 ) -> Response:
     """A key image; 1 is the overview."""
@@ -115,14 +162,14 @@ async def get_key_image(
     return FileResponse(path, media_type="image/png")
 
 
-@router.get("/{study_uid}/levels/{level}", response_model=LevelReport)
-async def get_level(request: Request, study_uid: StudyUid, level: str) -> Response:
+@router.get("/{study_uid}/levels/{level}", response_model=LevelReport, dependencies=[may_read])
+def get_level(request: Request, study_uid: StudyUid, level: str) -> Response:
     """What the newest report of a study says of one level."""
     if level not in LEVELS:
         raise ProblemError(422, "validation_failed", "The level is not one of C1 to S1.")
     jobs: Jobs = request.app.state.jobs
     job = job_of(jobs, study_uid)
-    content = await run_in_threadpool((jobs.results(job.job_id) / "report.json").read_bytes)
+    content = (jobs.results(job.job_id) / "report.json").read_bytes()
     for entry in json.loads(content)["levels"]:
         if entry["level"] == level:
             return JSONResponse(entry)
@@ -134,13 +181,29 @@ def report_response(jobs: Jobs, job: Job, request: Request) -> Response:
     folder: Path = jobs.results(job.job_id)
     # Which report of the study this is: a review has to name it.
     headers = {"Vary": "Accept", "Content-Location": links_of(job)["report"]}
-    if choose(request.headers.get("accept"), REPORT_TYPES) == HTML_TYPE:
+    wanted = choose(request.headers.get("accept"), REPORT_TYPES)
+    if wanted == FHIR_TYPE:
+        return _file(folder / "fhir.json", FHIR_TYPE, headers)
+    if wanted == DICOM_TYPE:
+        return _file(folder / "sr.dcm", DICOM_TYPE, headers)
+    if wanted == HTML_TYPE:
         return FileResponse(
             folder / "report.html",
             media_type="text/html; charset=utf-8",
             headers={"Content-Security-Policy": REPORT_POLICY, **headers},
         )
     return FileResponse(folder / "report.json", media_type=JSON_TYPE, headers=headers)
+
+
+def _file(path: Path, media_type: str, headers: dict[str, str] | None = None) -> Response:
+    """A result that not every report has.
+
+    Raises:
+        ProblemError: 404, this one has not.
+    """
+    if not path.is_file():
+        raise ProblemError(404, "result_not_found", "The report has nothing of this kind.")
+    return FileResponse(path, media_type=media_type, headers=headers)
 
 
 def failure_of(job: Job) -> ProblemError:
@@ -161,18 +224,21 @@ def too_long(max_wait_s: float) -> ProblemError:
     return ProblemError(422, "validation_failed", f"`wait` may be at most {max_wait_s:g} seconds.")
 
 
-async def _take_over(request: Request, jobs: Jobs, max_bytes: int) -> Job:
+async def _take_over(request: Request, jobs: Jobs, limits: BodyLimits) -> Job:
+    await run_in_threadpool(jobs.check_room, stated_length(request, limits.body_bytes))
     upload = await run_in_threadpool(jobs.new_upload)
     taken = False
     try:
-        await receive_upload(request, upload, max_bytes)
+        await receive_upload(request, upload, limits, jobs.check_room)
         job = await run_in_threadpool(jobs.submit, upload)
         taken = True
     except OSError as error:
+        if error.errno in FULL:
+            raise DiskFullError("the disk is too full to take more studies") from error
         raise ProblemError(507, "storage", "The study could not be stored.") from error
     finally:
         if not taken:
-            jobs.discard_upload(upload)
+            await run_in_threadpool(jobs.discard_upload, upload)
     return job
 
 
@@ -181,7 +247,8 @@ async def await_final(jobs: Jobs, job: Job, seconds: float) -> Job:
     deadline = time.monotonic() + seconds
     while not job.state.final and time.monotonic() < deadline:
         await anyio.sleep(POLL_S)
-        job = jobs.get(job.job_id) or job
+        found = await run_in_threadpool(jobs.get, job.job_id)
+        job = found or job
     return job
 
 

@@ -7,15 +7,16 @@ from fastapi.concurrency import run_in_threadpool
 
 from models.errors import BundleError
 from models.registry import find_bundles, resolve
-from service.api.access import SESSION_COOKIE, SESSION_S, Gate, require_access
+from service.api.access import SESSION_COOKIE, SESSION_S, Gate, Granted, require
 from service.api.metrics import Metrics
 from service.api.problems import RESPONSES, ProblemError
 from service.api.schemas import BundleDocument, BundleList
 from service.jobs.job import Jobs, Readiness
+from service.jobs.keys import LOCAL
 from service.settings import Settings
 
 public = APIRouter(tags=["system"], responses=RESPONSES)
-router = APIRouter(tags=["system"], dependencies=[Depends(require_access)], responses=RESPONSES)
+router = APIRouter(tags=["system"], dependencies=[Depends(require())], responses=RESPONSES)
 
 
 @public.get("/healthz")
@@ -55,14 +56,14 @@ async def models(request: Request) -> BundleList:
 
 
 @router.post("/v1/session", status_code=204)
-async def open_session(request: Request) -> Response:
+async def open_session(request: Request, grant: Granted) -> Response:
     """Exchange a key for a cookie, so that a browser can open reports by their links."""
     gate: Gate = request.app.state.gate
     response = Response(status_code=204)
-    if not gate.open:
+    if grant is not LOCAL:
         response.set_cookie(
             SESSION_COOKIE,
-            gate.open_session(),
+            gate.open_session(grant),
             max_age=SESSION_S,
             httponly=True,
             samesite="strict",

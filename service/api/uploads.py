@@ -7,11 +7,12 @@ its number and by what is harmless of its name.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+import anyio
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from python_multipart.exceptions import FormParserError
@@ -26,24 +27,44 @@ FORM_TYPE: Final = "multipart/form-data"
 _BATCH: Final = 1 << 20
 """Bytes gathered before a thread writes them, so that the event loop waits for no disk."""
 
+_ROOM_EVERY: Final = 64 << 20
+"""Bytes after which the disk is looked at again."""
+
 _MAX_NAME: Final = 80
 _HARMLESS: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-async def receive_upload(request: Request, folder: Path, max_bytes: int) -> None:
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """What is taken of one request.
+
+    Attributes:
+        body_bytes: Largest body.
+        silence_s: Longest wait for more of it.
+    """
+
+    body_bytes: int
+    silence_s: float
+
+
+async def receive_upload(
+    request: Request, folder: Path, limits: BodyLimits, check_room: Callable[[], None]
+) -> None:
     """Write the files of a request body into an empty folder.
 
     Args:
         request: Its body is multipart/form-data or a zip archive.
         folder: Empty folder.
-        max_bytes: Largest body.
+        limits: On the body.
+        check_room: Called now and then; raises when the disk is too full to go on.
 
     Raises:
-        ProblemError: 413, 415, 400 or 422 when the body cannot be taken.
+        ProblemError: 408, 413, 415, 400 or 422 when the body cannot be taken.
     """
     media_type, options = parse_options_header(request.headers.get("content-type", ""))
-    check_length(request, max_bytes)
-    body = limited_body(request.stream(), max_bytes)
+    check_length(request, limits.body_bytes)
+    stream = _watched(request.stream(), limits.silence_s, check_room)
+    body = limited_body(stream, limits.body_bytes)
     if media_type.decode("latin-1") in ZIP_TYPES:
         files = await _receive_zip(body, folder)
     elif media_type.decode("latin-1") == FORM_TYPE and options.get(b"boundary"):
@@ -57,6 +78,39 @@ async def receive_upload(request: Request, folder: Path, max_bytes: int) -> None
         )
     if not files:
         raise ProblemError(422, "no_files", "The request holds no file.")
+
+
+async def _watched(
+    stream: AsyncIterator[bytes], silence_s: float, check_room: Callable[[], None]
+) -> AsyncIterator[bytes]:
+    """A body whose sender may not fall silent, on a disk that may not fill up."""
+    received = checked = 0
+    chunks = aiter(stream)
+    while True:
+        try:
+            with anyio.fail_after(silence_s):
+                chunk = await anext(chunks)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise ProblemError(
+                408, "sender_silent", "Nothing of the body came for too long."
+            ) from None
+        received += len(chunk)
+        if received - checked >= _ROOM_EVERY:
+            checked = received
+            await run_in_threadpool(check_room)
+        yield chunk
+
+
+def stated_length(request: Request, max_bytes: int) -> int:
+    """How many bytes a body says it has, 0 when it does not say.
+
+    Raises:
+        ProblemError: 413 when it is too large, 400 when the length is no number.
+    """
+    check_length(request, max_bytes)
+    return int(request.headers.get("content-length", "0"))
 
 
 def check_length(request: Request, max_bytes: int) -> None:

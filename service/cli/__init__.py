@@ -12,7 +12,20 @@ from typing import Final
 import typer
 
 from models.errors import AcuityError, BundleError
-from service.cli import analyze, batch, doctor, listen, mercure, models, plan, serve, train
+from service.cli import (
+    analyze,
+    audit,
+    batch,
+    doctor,
+    keys,
+    listen,
+    mercure,
+    models,
+    plan,
+    serve,
+    train,
+    worker,
+)
 
 EXIT_FAILURE: Final = 1
 EXIT_USAGE: Final = 2
@@ -29,12 +42,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("analyze")(analyze.analyze)
+app.command("audit")(audit.audit)
 app.command("batch")(batch.batch)
 app.command("doctor")(doctor.doctor)
 app.command("listen")(listen.listen)
 app.command("mercure")(mercure.mercure)
 app.command("plan")(plan.plan)
 app.command("serve")(serve.serve)
+app.command("worker")(worker.worker)
+app.add_typer(keys.app, name="keys")
 app.add_typer(models.app, name="models")
 app.command(
     "train",

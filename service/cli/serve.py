@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -26,7 +26,8 @@ def serve(
 ) -> None:
     """Serve the REST interface and the page at /.
 
-    Other machines are served only when ACUITY_API_KEYS holds at least one key.
+    Other machines are served only when there is a key (`acuity keys`, ACUITY_API_KEYS) or an
+    identity provider (ACUITY_OIDC).
     """
     # First of all the worker: its imports take as long as all of ours, and run beside them.
     from service.jobs.launch import launched  # noqa: PLC0415
@@ -37,9 +38,11 @@ def serve(
         from service.cli.configuration import load_settings  # noqa: PLC0415
 
         settings = load_settings(host=host, port=port)
-        if not settings.api_keys and not is_loopback(settings.host):
-            raise OpenHostError("set ACUITY_API_KEYS to serve other machines than this one")
         with _bound(settings) as listener, _work_dir(settings) as work_dir:
+            if not is_loopback(settings.host) and not _authenticates(settings, work_dir):
+                raise OpenHostError(
+                    "make a key with `acuity keys create` to serve other machines than this one"
+                )
             _run(settings, listener, work_dir, worker)
 
 
@@ -56,24 +59,62 @@ def _run(settings: Settings, listener: socket.socket, work_dir: Path, worker: Po
     import uvicorn  # noqa: PLC0415
 
     from service.api.app import create_app  # noqa: PLC0415
+    from service.audit import open_trail  # noqa: PLC0415
+    from service.jobs.opening import open_keys  # noqa: PLC0415
     from service.pacs.gateway import Gateway  # noqa: PLC0415
 
     address, port = listener.getsockname()[:2]
     shown = f"[{address}]" if ":" in address else address
     config = uvicorn.Config(
-        create_app(settings, jobs, Gateway(settings, work_dir, jobs)),
+        create_app(
+            settings,
+            jobs,
+            Gateway(settings, work_dir, jobs),
+            open_keys(settings, work_dir),
+            open_trail(settings, work_dir),
+        ),
         log_config=None,
         # Paths hold Study Instance UIDs; what is worth knowing is in /metrics.
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
+        # One connection more, so that health is answered while all others are taken.
+        limit_concurrency=settings.max_connections + 1,
+        **_tls(settings),
     )
-    sys.stdout.write(f"http://{shown}:{port}\n")
+    scheme = "http" if settings.tls is None else "https"
+    sys.stdout.write(f"{scheme}://{shown}:{port}\n")
     sys.stdout.flush()
     # uvicorn hands a signal on once it has stopped; the work folder is to be left tidy then, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def _authenticates(settings: Settings, work_dir: Path) -> bool:
+    if settings.api_keys or settings.oidc is not None:
+        return True
+    from service.jobs.opening import open_keys  # noqa: PLC0415
+
+    return open_keys(settings, work_dir).exist()
+
+
+def _tls(settings: Settings) -> dict[str, Any]:
+    """Arguments of uvicorn's configuration."""
+    import ssl  # noqa: PLC0415
+
+    tls = settings.tls
+    if tls is None:
+        return {}
+    password = tls.key_password.get_secret_value() if tls.key_password else None
+    asked = {} if tls.client_ca is None else {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+    return {
+        "ssl_certfile": str(tls.certificate),
+        "ssl_keyfile": str(tls.key),
+        "ssl_keyfile_password": password,
+        "ssl_ca_certs": str(tls.client_ca) if tls.client_ca else None,
+        **asked,
+    }
 
 
 @contextmanager

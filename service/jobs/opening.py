@@ -22,6 +22,7 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.jobs.durable import DurableJobs
+    from service.jobs.keys import ApiKeys
 
 
 def open_jobs(settings: Settings, work_dir: Path, launched: Popen[str] | None = None) -> Jobs:
@@ -76,6 +77,21 @@ def jobs_around(
         ),
         pseudonyms=Pseudonyms.from_settings(settings),
     )
+
+
+def open_keys(settings: Settings, work_dir: Path) -> ApiKeys:
+    """The keys of an installation; its tables are made or brought up to date.
+
+    Args:
+        settings: Of this installation.
+        work_dir: As of `open_jobs`.
+    """
+    from service.jobs.database import connect, database_url, migrate  # noqa: PLC0415
+    from service.jobs.keys import ApiKeys  # noqa: PLC0415
+
+    engine = connect(database_url(settings.database, work_dir))
+    migrate(engine)
+    return ApiKeys(engine)
 
 
 _HELD: Final[list[IO[str]]] = []

@@ -104,6 +104,10 @@ class Gateway:
         self._lead.give_up()
         self._engine.dispose()
 
+    def forget(self, study_instance_uid: str) -> bool:
+        """Remove what was received of a study; whether there was anything."""
+        return self.folder.forget(study_instance_uid)
+
     def _clear_parts(self) -> bool:
         count = self.folder.clear_parts(STALE_PART_S)
         if count:

@@ -231,6 +231,21 @@ class ReceiveFolder:
         shutil.rmtree(gone.parent, ignore_errors=True)
         return True
 
+    def forget(self, study_uid: str) -> bool:
+        """Remove all that is here of a study, and what was noted of it.
+
+        Returns:
+            Whether there was anything.
+        """
+        key = digest_of(study_uid)
+        notes = (self._expected / key, self._submitted / key)
+        found = (self._studies / key).is_dir() or any(note.exists() for note in notes)
+        with self._moving:
+            shutil.rmtree(self._studies / key, ignore_errors=True)
+            for note in notes:
+                note.unlink(missing_ok=True)
+        return found
+
     def clear_parts(self, older_than_s: float) -> int:
         """Remove what was being received when a process ended; none of it was acknowledged.
 

@@ -11,7 +11,8 @@ from httpx2 import Response
 
 from service.planning.document import PlanningDocument
 from service.planning.errors import ProfileError
-from tests.unit.api.conftest import STUDY_UID, Service, ServiceMaker
+from tests.stages_made import STUDY_UID
+from tests.unit.api.conftest import Service, ServiceMaker
 from tests.unit.planning.cases import clinical_mapping
 
 PLAN = f"/v1/studies/{STUDY_UID}/plan"

@@ -14,7 +14,8 @@ from starlette.testclient import TestClient
 
 from service.api.hosts import is_loopback
 from service.jobs.job import Outcome
-from tests.unit.api.conftest import STUDY_UID, Service, ServiceMaker
+from tests.stages_made import STUDY_UID
+from tests.unit.api.conftest import Service, ServiceMaker
 
 JOB = "0" * 32
 
@@ -48,7 +49,7 @@ def check(answer: Response, status: int, code: str) -> dict[str, Any]:
         ("/v1/studies/1.2.3/levels/X9", 422, "validation_failed"),
         ("/v1/studies/1.2.3/key-images/1.png", 404, "study_not_found"),
         ("/v1/studies/1.2.3/key-images/0.png", 422, "validation_failed"),
-        ("/v1/studies/1.2.3/segmentation", 404, "not_found"),
+        ("/v1/studies/1.2.3/segmentation", 404, "study_not_found"),
     ],
 )
 def test_get(service: Service, path: str, status: int, code: str) -> None:
@@ -77,10 +78,12 @@ def test_wrong_method(service: Service) -> None:
 def test_not_acceptable_names_what_is(service: Service) -> None:
     service.send("a.dcm")
     for path in (f"/v1/studies/{STUDY_UID}/report",):
-        answer = service.client.get(path, headers={"accept": "application/dicom"})
+        answer = service.client.get(path, headers={"accept": "image/png"})
         assert check(answer, 406, "not_acceptable")["supported"] == [
             "application/json",
             "text/html",
+            "application/fhir+json",
+            "application/dicom",
         ]
 
 
@@ -217,7 +220,10 @@ def test_full_disk(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(service.jobs, "submit", full)
-    check(service.send("a.dcm"), 507, "storage")
+    answer = service.send("a.dcm")
+    check(answer, 503, "disk_full")
+    assert int(answer.headers["retry-after"]) > 0
+    assert list((service.work_dir / "uploads").iterdir()) == []
 
 
 def test_not_ready_says_what_is_missing(service: Service) -> None:
@@ -350,7 +356,11 @@ def test_metrics_count_and_name_no_study(service: Service) -> None:
     service.client.get("/some/unknown/path")
     text = service.client.get("/metrics").text
     assert 'acuity_jobs{state="succeeded"} 1.0' in text
-    assert 'acuity_jobs_without_result{code="no_usable_series"} 1.0' in text
+    assert 'acuity_jobs_ended_total{state="succeeded"} 1.0' in text
+    assert 'acuity_jobs_without_result_total{code="no_usable_series"} 1.0' in text
+    assert 'acuity_calls_total{call="present",question="edema"} 1.0' in text
+    assert 'acuity_queue_age_seconds{state="queued"} 0.0' in text
+    assert 'acuity_http_refusals_total{code="not_found"} 1.0' in text
     assert 'route="/v1/studies/{study_uid}/report",status="200"' in text
     assert 'route="unmatched",status="404"' in text
     assert 'acuity_stage_seconds_count{stage="localise"} 1.0' in text

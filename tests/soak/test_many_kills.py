@@ -1,0 +1,93 @@
+"""200 kill -9 over 20 studies, with the real service and its networks. Run by `make soak`."""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+
+from service.jobs.database import connect
+from service.jobs.launch import COMMAND
+from tests.integration.jobs.installation import Plan, Study, disturb, installed
+from tests.integration.jobs.results import files_of, received_at, undisturbed
+
+pytestmark = pytest.mark.soak
+
+SAMPLES = Path(__file__).resolve().parents[2] / "data_samples"
+SERVE = [sys.executable, "-m", "service.cli", "serve"]
+STUDIES = 20
+KILLS = 200
+
+
+def variants(count: int) -> Iterator[Study]:
+    """Small studies with UIDs of their own: the fluid-sensitive series of a sample."""
+    folders = sorted(path for path in SAMPLES.iterdir() if (path / "dicom").is_dir())
+    for number in range(count):
+        folder = folders[number % len(folders)]
+        yield dict(_variant(folder, number))
+
+
+def _variant(folder: Path, number: int) -> Iterator[tuple[str, bytes]]:
+    for path in sorted(folder.rglob("*.dcm")):
+        dataset = dcmread(path)
+        if "InversionTime" not in dataset and "DIXON" not in str(dataset.ImageType).upper():
+            continue
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+            setattr(dataset, keyword, f"{dataset[keyword].value}.{number + 1}")
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        buffer = io.BytesIO()
+        dataset.save_as(buffer)
+        yield path.name, buffer.getvalue()
+
+
+def test_two_hundred_kills(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    work_dir = tmp_path / "work"
+    work_dir.mkdir()
+    sent = list(variants(STUDIES))
+    assert all(sent)
+    plan = Plan(kills=KILLS, longest_s=6.0, seed=20, patience_s=1800, wait_share=0.6)
+    start = time.monotonic()
+    with installed(SERVE, work_dir) as installation:
+        kills = disturb(installation, sent, plan)
+        jobs = installation.jobs()
+    took = time.monotonic() - start
+    reports = {
+        path.name: path
+        for path in (work_dir / "studies").iterdir()
+        if not path.name.startswith(".")
+    }
+    engine = connect(f"sqlite:///{work_dir / 'acuity.sqlite'}")
+    sources = {}
+    for job in jobs:
+        source = tmp_path / "sources" / job["job_id"]
+        source.mkdir(parents=True)
+        study = next(one for one in sent if _uid(one) == job["study_instance_uid"])
+        for place, (name, content) in enumerate(study.items(), 1):
+            (source / f"{place:05d}-{name}").write_bytes(content)
+        sources[job["job_id"]] = (source, received_at(engine, job["job_id"]))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    calm = undisturbed(COMMAND, sources, scratch)
+    equal = [name for name, path in reports.items() if files_of(path) == calm.get(name)]
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\n{sum(kills.values())} kills in {took:.0f} s "
+            f"({', '.join(f'{what} {count}' for what, count in sorted(kills.items()))}), "
+            f"{installation.starts} starts; {STUDIES} studies, {len(jobs)} jobs, "
+            f"{sum(job['state'] == 'succeeded' for job in jobs)} succeeded, "
+            f"{len(reports)} reports, {len(equal)} equal to undisturbed ones\n"
+        )
+    assert {job["state"] for job in jobs} == {"succeeded"}
+    assert len({job["study_instance_uid"] for job in jobs}) == len(jobs) == STUDIES
+    assert set(reports) == {job["job_id"] for job in jobs} == set(equal)
+    assert list((work_dir / "uploads").iterdir()) == []
+
+
+def _uid(study: Study) -> str:
+    first = dcmread(io.BytesIO(next(iter(study.values()))), stop_before_pixels=True)
+    return str(first.StudyInstanceUID)
