@@ -39,6 +39,13 @@ class OutIsRootError(AcuityError):
     exit_code: ClassVar[int] = 2
 
 
+class NoSharedFolderError(AcuityError):
+    """A shared queue needs a shared folder: workers elsewhere write into it."""
+
+    code = "no_work_dir"
+    exit_code: ClassVar[int] = 2
+
+
 class InterruptedBatchError(AcuityError):
     """The batch was stopped before its end; the same command goes on."""
 
@@ -98,9 +105,11 @@ def run_batch(
     Raises:
         BundleError: A bundle is missing or damaged; nothing was begun.
         OutIsRootError, OtherBatchError, BatchInUseError: `out` cannot take this batch.
+        NoSharedFolderError: There is a shared database and no shared folder.
         InterruptedBatchError: Stopped by the user; what is there is in the tables.
         OSError: `out` cannot be written.
     """
+    _work_dir(settings)
     for name in (settings.localiser_bundle, settings.scorer_bundle):
         verify(resolve(name, bundle_dir=settings.bundle_dir))
     root = Root.of(asked.root, asked.out)
@@ -135,10 +144,9 @@ def _read(
     open_jobs: OpenJobs | None,
 ) -> None:
     """Start workers and take every study that is not final through them."""
-    shared = settings.database is not None
-    work_dir = settings.work_dir if shared and settings.work_dir else place.work_dir
+    work_dir = _work_dir(settings) or place.work_dir
     write_options(options_path(work_dir, place.batch), options)
-    opening: OpenJobs = open_jobs or (shared_jobs if shared else local_jobs)
+    opening: OpenJobs = open_jobs or (shared_jobs if settings.database else local_jobs)
     limits = Limits(**settings.limits.model_dump(exclude_none=True))
     sources = Sources(Root.of(asked.root, asked.out), place.journal, place.gathered, limits)
     with opening(settings, work_dir, asked.workers) as jobs:
@@ -150,6 +158,16 @@ def _read(
             _identities(options),
             progress.study,
         ).run()
+
+
+def _work_dir(settings: Settings) -> Path | None:
+    """The folder shared with other machines, None for a batch by itself."""
+    if settings.database is None:
+        return None
+    if settings.work_dir is None:
+        raise NoSharedFolderError("with a database, set ACUITY_WORK_DIR to its workers' folder")
+    settings.work_dir.mkdir(parents=True, exist_ok=True)
+    return settings.work_dir.resolve()
 
 
 def _final(counts: dict[StudyState, int]) -> int:

@@ -255,7 +255,8 @@ def _study(study: StudyRow, page: str) -> Markup:
 
 
 def _number(value: int | str) -> Markup:
-    return element("td", f"{value:,}" if isinstance(value, int) else value, class_="number")
+    shown = f"{value:,}" if isinstance(value, int) else value
+    return element("td", shown, class_="number" if value else "number none")
 
 
 def _table(header: Iterable[str], rows: Iterable[Markup], first_numeric: int) -> Markup:
