@@ -7,6 +7,7 @@ scores = scorer(study_volumes, localisation)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any, Final
@@ -101,14 +102,18 @@ class Scorer:
         crops = extract_crops(study, localisation)
         if not crops.channels:
             return self._without_signal(localisation)
-        answers = self._ask(crops)
+        with ThreadPoolExecutor(1, "scorer") as beside:
+            # The runtime lets go of the interpreter: what is measured costs no time beside it.
+            asked = beside.submit(self._ask, crops)
+            signs = self._signs(localisation, crops)
+            answers = asked.result()
         fluid = "fluid" in crops.channels
         judged = [
             level for level, each in enumerate(localisation.vertebrae) if each.level != SACRUM
         ]
         wet = values_in_bodies(localisation, crops, answers.edema_maps, judged)
         extents = {level: self._extent(value) for level, (_, value) in wet.items()}
-        measured = self._measure(localisation, crops, answers)
+        measured = self._measure(localisation, signs, answers)
         levels = tuple(
             self._findings(level, crops, localisation, answers, measured, extents)
             for level in range(len(localisation.vertebrae))
@@ -139,18 +144,26 @@ class Scorer:
             None if evidence is None else evidence[:, 0],
         )
 
+    def _signs(
+        self, localisation: Localisation, crops: LevelCrops
+    ) -> dict[str, NDArray[np.float64]]:
+        judged = [vertebra.level != SACRUM for vertebra in localisation.vertebrae]
+        contrast = measure_contrast(crops, judged, self._calibration.contrast)
+        return measure_signs(crops, localisation, contrast)
+
     def _measure(
-        self, localisation: Localisation, crops: LevelCrops, answers: _Answers
+        self,
+        localisation: Localisation,
+        signs: dict[str, NDArray[np.float64]],
+        answers: _Answers,
     ) -> _Measured:
+        """Signs and heights; bodies called intact are what heights are compared with."""
         point = self._calibration.operating_points["fracture"]
         intact = [point.call(float(p)) is Call.ABSENT for p in answers.probability["fracture"]]
-        judged = [vertebra.level != SACRUM for vertebra in localisation.vertebrae]
         losses = height_losses(
             localisation.vertebrae, intact, self._calibration.reference_heights_mm
         )
-        contrast = measure_contrast(crops, judged, self._calibration.contrast)
-        signs = measure_signs(crops, localisation, contrast) | height_signs(losses)
-        return _Measured(signs, losses)
+        return _Measured(signs | height_signs(losses), losses)
 
     def _findings(
         self,
