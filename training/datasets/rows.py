@@ -17,6 +17,9 @@ from models.findings import Acuity, Call, Etiology, Shape
 
 MANIFEST_SCHEMA: Final = "1"
 
+NOT_SCORED: Final = "S1"
+"""The sacrum is located and named; nobody is asked what it shows."""
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Fraction = Annotated[FiniteFloat, Field(ge=0, le=1)]
 Named = Annotated[str, Field(min_length=1)]

@@ -25,7 +25,7 @@ from service.settings import Settings
 from training.datasets.agreement import consensus
 from training.datasets.manifest import Manifest
 from training.datasets.mask_images import image_stem
-from training.datasets.rows import LabelRow, Labels
+from training.datasets.rows import NOT_SCORED, LabelRow, Labels
 from training.judging.cases import TASKS, truth_of
 from training.judging.reading import matching
 from training.scorer.cache import LevelSet, packed, save_levels
@@ -96,7 +96,11 @@ def _made(
         counts["study_unread"] += 1
         return None
     localisation = localise(volumes)
-    places = [(matching(row, localisation.vertebrae), labels) for row, labels in labelled]
+    places = [
+        (matching(row, localisation.vertebrae), labels)
+        for row, labels in labelled
+        if row.level != NOT_SCORED
+    ]
     kept = [(place, labels) for place, labels in places if _usable(place, localisation, counts)]
     crops = extract_crops(volumes, localisation) if kept else None
     if crops is None or not crops.channels:

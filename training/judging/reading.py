@@ -39,7 +39,7 @@ from service.settings import Settings
 from training.datasets.agreement import consensus
 from training.datasets.manifest import Manifest
 from training.datasets.mask_images import image_stem
-from training.datasets.rows import LabelRow, Labels
+from training.datasets.rows import NOT_SCORED, LabelRow, Labels
 from training.judging.cases import FACTS, TASKS, UNKNOWN, WITHHELD, Judged, gathered, truth_of
 from training.judging.errors import NothingToJudgeError
 
@@ -188,7 +188,8 @@ def _judged_study(
     scores, heads = model.score(volumes, localisation)
     calibration = read_calibration(model.scorer.metadata)
     fluid_only = not {"t1", "dixon_fat"} & set(volumes.by_role)
-    for row, labels in labelled:
+    for row, said_of in labelled:
+        labels = Labels() if row.level == NOT_SCORED else said_of
         place = matching(row, localisation.vertebrae)
         common = {
             "patient": row.patient_key,

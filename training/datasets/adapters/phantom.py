@@ -14,7 +14,7 @@ from training.datasets.adapted import Adapted
 from training.datasets.dicom_studies import DicomStudy, Studies, open_studies
 from training.datasets.digests import file_digest
 from training.datasets.errors import SourceLayoutError
-from training.datasets.rows import LabelRow
+from training.datasets.rows import NOT_SCORED, LabelRow
 from training.datasets.split import SplitRule
 from training.phantom.dicom.truth import TRUTH_SCHEMA
 from training.scorer.targets import EDEMA_ABSENT, EDEMA_PRESENT
@@ -81,7 +81,8 @@ def _common(
 
 def _level(level: Mapping[str, Any], position: int) -> dict[str, Any]:
     left, posterior, superior = level["centroid_lps_mm"]
-    return _labels(level) | {
+    labels = {} if level["level"] == NOT_SCORED else _labels(level)
+    return labels | {
         "level": level["level"],
         "position": position,
         "mask_value": LABEL_VALUES[level["level"]],

@@ -16,22 +16,18 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from models.findings import Call
-from service.ingest.safety import is_zip
 from service.logs import Pseudonyms
 from training.datasets.adapted import Adapted
 from training.datasets.dicom_studies import DicomStudy, Studies, open_studies
 from training.datasets.digests import file_digest
 from training.datasets.errors import LabelTableError, SourceLayoutError
-from training.datasets.rows import LabelRow
+from training.datasets.rows import NOT_SCORED, LabelRow
 from training.datasets.split import SplitRule
 
 REVIEW: Final = "review.json"
 REPORT: Final = "report.json"
 MASK: Final = "vertebrae.nii.gz"
 SCHEMA: Final = "1.0"
-
-NOT_SCORED: Final = "S1"
-"""The sacrum is named and never judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +95,8 @@ def _last_of_each_chain(root: Path, adapted: Adapted) -> list[_Review]:
 def _images(folder: Path) -> Path:
     """The study's files, or the one archive that holds them."""
     entries = list((folder / "study").iterdir()) if (folder / "study").is_dir() else []
-    if len(entries) == 1 and entries[0].is_file():
-        with entries[0].open("rb") as file:
-            if is_zip(file.read(4)):
-                return entries[0]
+    if len(entries) == 1 and entries[0].suffix.lower() == ".zip":
+        return entries[0]
     return folder / "study"
 
 
