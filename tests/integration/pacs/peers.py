@@ -60,7 +60,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def until(what: Callable[[], object], seconds: float = 20) -> Any:  # noqa: ANN401
+def until(what: Callable[[], object], seconds: float = 90) -> Any:  # noqa: ANN401
     """Wait until it is true, and return it."""
     deadline = time.monotonic() + seconds
     while not (found := what()):

@@ -16,8 +16,8 @@ import requests
 
 from tests.integration.pacs.peers import until
 
-START_S = 60
-READ_S = 120
+START_S = 180
+READ_S = 300
 """Longest wait for a report; reading takes seconds where the machine is free."""
 
 

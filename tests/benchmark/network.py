@@ -1,0 +1,212 @@
+"""Time receiving beside dcmtk's storescp and Orthanc, turn by turn in one run.
+
+    python -m tests.benchmark.network [--instances N] [--rounds N]
+
+Ours has every instance on disk before it acknowledges it (fdatasync); storescp does not. Senders
+are dcmtk's storescu and curl; peers run with TCP_NODELAY=1, without which dcmtk waits 40 ms for
+every instance. The exit code is 1 when ours is slower than a peer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import numpy as np
+
+from service.ingest.safety import Limits
+from service.logs import Pseudonyms
+from service.pacs.gateway import Gateway
+from service.pacs.listener import Listener
+from service.pacs.receiving import ReceiveFolder
+from service.settings import ListenerSettings, Settings
+from tests import builders
+from tests.benchmark.table import machine
+from tests.integration.pacs.peers import ENVIRONMENT, free_port, orthanc, run, tool, until
+from tests.unit.pacs.stand_ins import RememberingJobs
+
+SIZE: Final = 512
+BOUNDARY: Final = "b0undary"
+TYPE: Final = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
+
+
+@dataclass
+class Race:
+    """One way of sending to two receivers, ours and a peer's."""
+
+    name: str
+    peer: str
+    ours: Callable[[Path], None]
+    theirs: Callable[[Path], None]
+    seconds: dict[str, list[float]] = field(default_factory=lambda: {"ours": [], "theirs": []})
+
+    def turn(self, study: Path) -> None:
+        """Send once to each."""
+        for who, send in (("ours", self.ours), ("theirs", self.theirs)):
+            start = time.perf_counter()
+            send(study)
+            self.seconds[who].append(time.perf_counter() - start)
+
+    @property
+    def ratio(self) -> float:
+        """How many times the peer's shortest time ours fits into it."""
+        return min(self.seconds["theirs"]) / min(self.seconds["ours"])
+
+    def line(self, megabytes: float) -> str:
+        """A row of the table."""
+        ours, theirs = (min(self.seconds[who]) for who in ("ours", "theirs"))
+        return (
+            f"{self.name:<10}{ours:>8.2f} s {megabytes / ours:>7.0f} MB/s   {self.peer:<9}"
+            f"{theirs:>8.2f} s {megabytes / theirs:>7.0f} MB/s   {self.ratio:.2f} times as fast"
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the races and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmark.network")
+    parser.add_argument("--instances", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.serve is not None:
+        _serve(options.serve)
+        return 0
+    with TemporaryDirectory(prefix="acuity-bench-") as folder, ExitStack() as stack:
+        scratch = Path(folder)
+        races = list(_races(scratch, stack))
+        megabytes = 0.0
+        for number in range(options.rounds):
+            # A study of its own each time: what is known already is not written again.
+            study = _write_study(scratch / f"study-{number}", options.instances)
+            megabytes = sum(path.stat().st_size for path in study.iterdir()) / 1e6
+            for race in races:
+                race.turn(study)
+    lines = [
+        machine(),
+        f"{options.instances} instances, {megabytes:.1f} MB, best of {options.rounds}",
+        *(race.line(megabytes) for race in races),
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return int(any(race.ratio < 1 for race in races))
+
+
+def _write_study(folder: Path, count: int) -> Path:
+    folder.mkdir()
+    rng = np.random.default_rng(7)
+    pixels = rng.integers(0, 4000, (count, SIZE, SIZE)).astype(np.uint16)
+    for number, instance in enumerate(builders.classic_stack(pixels, study=folder.name)):
+        (folder / f"{number:04d}.dcm").write_bytes(builders.to_bytes(instance))
+    return folder
+
+
+def _races(scratch: Path, stack: ExitStack) -> Iterator[Race]:
+    rest, dicom = stack.enter_context(_served(scratch / "ours"))
+    theirs = free_port()
+    (scratch / "storescp").mkdir()
+    stack.enter_context(_running("storescp", "-aet", "PEER", "-od", scratch / "storescp", theirs))
+    until(lambda: "Accepted" in _echo(theirs))
+    yield Race("C-STORE", "storescp", _storescu(dicom, "ACUITY"), _storescu(theirs, "PEER"))
+    peer = stack.enter_context(orthanc(scratch / "orthanc", ("DicomWeb",)))
+    yield Race(
+        "STOW-RS",
+        "Orthanc",
+        _curl(f"http://127.0.0.1:{rest}/dicom-web/studies"),
+        _curl(f"{peer.dicom_web}/studies"),
+    )
+
+
+def _echo(port: int) -> str:
+    return run("echoscu", "-v", "-aec", "PEER", "127.0.0.1", port, check=False)
+
+
+def _storescu(port: int, called: str) -> Callable[[Path], None]:
+    return lambda study: _send(study, port, called)
+
+
+def _send(study: Path, port: int, called: str) -> None:
+    run("storescu", "-aec", called, "+sd", "127.0.0.1", port, study)
+
+
+def _curl(url: str) -> Callable[[Path], None]:
+    def send(study: Path) -> None:
+        body = study.with_suffix(".body")
+        if not body.exists():
+            body.write_bytes(_related(study))
+        answer = run(
+            "curl", "-sS", "-f", "-H", f"Content-Type: {TYPE}", "-H",
+            "Accept: application/dicom+json", "-H", "Expect:", "--data-binary", f"@{body}", url,
+        )  # fmt: skip
+        stored = json.loads(answer)["00081199"]["Value"]
+        assert len(stored) == sum(1 for _ in study.iterdir())
+
+    return send
+
+
+def _related(study: Path) -> bytes:
+    head = f"--{BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+    parts = [head + path.read_bytes() + b"\r\n" for path in sorted(study.iterdir())]
+    return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
+
+
+@contextmanager
+def _running(name: str, *arguments: object) -> Iterator[None]:
+    process = subprocess.Popen(
+        [tool(name), *map(str, arguments)], env=ENVIRONMENT, stdout=subprocess.DEVNULL
+    )
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def _served(folder: Path) -> Iterator[tuple[int, int]]:
+    """Our listener and our routes in a process of their own; their ports."""
+    folder.mkdir()
+    command = [sys.executable, "-m", "tests.benchmark.network", "--serve", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        rest, dicom = map(int, process.stdout.readline().split())
+        until(lambda: _answers(rest), 60)
+        yield rest, dicom
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def _answers(port: int) -> bool:
+    return "ok" in run("curl", "-sS", f"http://127.0.0.1:{port}/healthz", check=False)
+
+
+def _serve(folder: Path) -> None:
+    import uvicorn
+
+    from service.api.app import create_app
+
+    settings = Settings(work_dir=folder, quiet_s=3600)
+    received = ReceiveFolder(folder / "received", Limits())
+    received.open()
+    listener = Listener(ListenerSettings(port=0), received, Pseudonyms.from_settings(settings))
+    listener.start()
+    jobs = RememberingJobs(folder)
+    port = free_port()
+    sys.stdout.write(f"{port} {listener.port}\n")
+    sys.stdout.flush()
+    app = create_app(settings, jobs, Gateway(settings, folder, jobs))
+    uvicorn.run(app, host="127.0.0.1", port=port, log_config=None, access_log=False)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
