@@ -38,7 +38,7 @@ from service.jobs import worker
 from service.pipeline import Stages, reader
 from service.report.outputs import Format
 from service.settings import Settings
-from tests.builders import Grid, classic_stack, write_all
+from tests.builders import Grid, classic_stack, to_bytes, write_all
 
 READER = (sys.executable, "-m", "tests.batch_made")
 SLICES = 7
@@ -54,10 +54,17 @@ def study(number: int) -> list[FileDataset]:
 
 
 def write_studies(root: Path, count: int) -> None:
-    """Studies of which every fifth is unusable, each in a folder of its own."""
+    """Studies of which every fifth is unusable; two of seven share a folder."""
     for number in range(count):
         images = study(number)
-        write_all(images[:2] if number % 5 == 4 else images, root / f"{number:04d}" / "dicom")
+        images = images[:2] if number % 5 == 4 else images
+        if number % 7 in (2, 3):
+            folder = root / f"mixed {number // 7}"
+            folder.mkdir(parents=True, exist_ok=True)
+            for index, image in enumerate(images):
+                (folder / f"{index} of {number}").write_bytes(to_bytes(image))
+        else:
+            write_all(images, root / f"{number:04d}" / "dicom")
 
 
 def localise(volumes: StudyVolumes) -> Localisation:

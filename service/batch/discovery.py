@@ -73,6 +73,7 @@ def discover(root: Root, journal: Journal, limits: Limits, on_files: Callable[[i
         on_files: Told now and then how many files were met so far.
     """
     walk = int(journal.fact("walk") or 0) + 1
+    journal.note("walk", str(walk))
     met = 0
     paths = _walk(root)
     while chunk := list(islice(paths, _AT_ONCE)):
@@ -86,7 +87,6 @@ def discover(root: Root, journal: Journal, limits: Limits, on_files: Callable[[i
         on_files(met)
     with journal.transaction():
         journal.end_walk(walk)
-        journal.note("walk", str(walk))
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,7 @@ class Driver:
 
     def run(self) -> None:
         """Read every study that is not final; returns when all are."""
+        self.sources.release_all_but(self.place.journal.open_fingerprints())
         for study in self.place.journal.open_studies():
             self._await_fewer_than(self.ahead)
             self._submit(study)
@@ -148,13 +149,12 @@ class Driver:
         return study if self.identities is None else self.identities.uid(study)
 
 
-def expect_studies(journal: Journal, engine: str, place: Workplace) -> None:
-    """Note every study that was found, and forget those whose files are gone.
+def expect_studies(journal: Journal, engine: str) -> None:
+    """Note every study that was found. One that was read keeps its results when its files are gone.
 
     Args:
         journal: After `service.batch.discovery.discover`.
         engine: What reads them; a study read by another engine is read again.
-        place: Where the folders of studies lie that are forgotten.
     """
     for study in journal.study_uids():
         digest = hashlib.sha256(engine.encode())
@@ -162,5 +162,4 @@ def expect_studies(journal: Journal, engine: str, place: Workplace) -> None:
             line = (file.path.hex(), file.member, file.size, file.changed_ns)
             digest.update(repr(line).encode())
         journal.expect(study, digest.hexdigest()[:32])
-    for folder in journal.forget_studies_without_files():
-        discard(place.out / folder, place.scratch)
+    journal.forget_unread_without_files()

@@ -245,14 +245,17 @@ class Journal:
             (study, fingerprint),
         )
 
-    def forget_studies_without_files(self) -> list[str]:
-        """Drop studies whose files are gone; the result folders they had."""
-        gone = "study NOT IN (SELECT study FROM files WHERE study IS NOT NULL)"
-        rows = self._db.execute(
-            f"SELECT folder FROM studies WHERE folder IS NOT NULL AND {gone}"  # noqa: S608
-        ).fetchall()
-        self._db.execute(f"DELETE FROM studies WHERE {gone}")  # noqa: S608
-        return [str(folder) for (folder,) in rows]
+    def forget_unread_without_files(self) -> None:
+        """Drop studies whose files went before they were read; what was read keeps its results."""
+        self._db.execute(
+            "DELETE FROM studies WHERE state IN ('found', 'failed')"
+            " AND study NOT IN (SELECT study FROM files WHERE study IS NOT NULL)"
+        )
+
+    def open_fingerprints(self) -> set[str]:
+        """Of the studies that are not final."""
+        rows = self._db.execute("SELECT fingerprint FROM studies WHERE state = 'found'")
+        return {str(fingerprint) for (fingerprint,) in rows}
 
     def submitted(self, study: str, job_id: str) -> None:
         """Note the job that reads a study."""

@@ -123,7 +123,7 @@ def run_batch(
         limits = Limits(**settings.limits.model_dump(exclude_none=True))
         try:
             discover(root, place.journal, limits, progress.looked)
-            expect_studies(place.journal, engine_of(settings), place)
+            expect_studies(place.journal, engine_of(settings))
             counts = place.journal.counts()
             progress.begin(sum(counts.values()), _final(counts))
             if counts[StudyState.FOUND]:

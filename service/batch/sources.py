@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -55,6 +55,12 @@ class Sources:
     def release(self, fingerprint: str) -> None:
         """Remove the folder that was made for a study, if one was."""
         shutil.rmtree(self.gathered / fingerprint, ignore_errors=True)
+
+    def release_all_but(self, fingerprints: Container[str]) -> None:
+        """Remove what a process that was killed has left behind."""
+        for path in self.gathered.iterdir():
+            if path.name not in fingerprints:
+                shutil.rmtree(path, ignore_errors=True)
 
     def _where_it_lies(self, study: str, files: Sequence[FoundFile]) -> Path | None:
         paths = {file.path for file in files}

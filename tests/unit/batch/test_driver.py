@@ -103,7 +103,7 @@ class Made:
         root = Root.of(self.root, self.place.out)
         journal = self.place.journal
         discover(root, journal, Limits(), lambda _files: None)
-        expect_studies(journal, engine, self.place)
+        expect_studies(journal, engine)
         sources = Sources(root, journal, self.place.gathered, Limits())
         Driver(self.place, sources, self.jobs, ahead, identities).run()
         return sorted(self.jobs.submitted)
@@ -173,14 +173,29 @@ def test_a_job_of_an_interrupted_run_is_found_again(made: Made) -> None:
     assert made.states() == dict.fromkeys("abc", "reported")
 
 
-def test_new_and_changed_studies_are_read_and_vanished_ones_forgotten(made: Made) -> None:
+def test_new_and_changed_studies_are_read_and_vanished_ones_kept(made: Made) -> None:
     made.run()
     write_all(stack("d"), made.root / "d")
     write_all(stack("a", slices=4), made.root / "a")
     shutil.rmtree(made.root / "b")
     assert made.run() == ["a", "d"]
-    assert made.states() == dict.fromkeys("acd", "reported")
-    assert not (made.place.out / uid("b")).exists()
+    assert made.states() == dict.fromkeys("abcd", "reported")
+    assert (made.place.out / uid("b")).is_dir(), "a drive that is not mounted must cost no results"
+
+
+def test_a_study_that_went_before_it_was_read_is_forgotten(made: Made) -> None:
+    made.jobs.ends = {"b": JobState.FAILED}
+    made.run()
+    shutil.rmtree(made.root / "b")
+    made.run()
+    assert made.states() == {"a": "reported", "c": "reported"}
+
+
+def test_what_a_killed_process_gathered_goes(made: Made) -> None:
+    (made.place.gathered / "of a study that is final").mkdir()
+    (made.place.gathered / ".half.part").mkdir()
+    made.run()
+    assert list(made.place.gathered.iterdir()) == []
 
 
 def test_another_engine_reads_again(made: Made) -> None:

@@ -209,5 +209,8 @@ def test_an_empty_batch_has_a_summary(place: Workplace) -> None:
 
 
 def test_every_column_is_documented() -> None:
-    told = set(re.findall(r"`([a-z_0-9]+)`", DOCS.read_text(encoding="utf-8")))
-    assert {column.name for column in all_columns(())} - told == set()
+    text = DOCS.read_text(encoding="utf-8")
+    told = set(re.findall(r"`([a-z_0-9]+)`", text))
+    families = tuple(re.findall(r"`([a-z_0-9]+)<[a-z]+>`", text))
+    columns = {column.name for column in all_columns(())}
+    assert {name for name in columns - told if not name.startswith(families)} == set()
