@@ -39,7 +39,7 @@ def axial_diagram(target: TargetReport, body: BodyReport, canal: CanalReport | N
     half = body.width_mm / 2
     ap = 15.0 if canal is None else canal.ap_body_mm
     tall = depth + max(ap, BEHIND_MM) + 2 * MARGIN_MM
-    wide = max(body.width_mm, 52.0) + 2 * MARGIN_MM
+    wide = max(body.width_mm, 60.0) + 2 * MARGIN_MM
     corner = np.array([wide / 2, MARGIN_MM])
 
     def at(left_mm: float, back_mm: float) -> Spot:
@@ -84,8 +84,9 @@ def _way(target: TargetReport, way: ApproachReport | None, side: int, at: Place)
         element(
             "text",
             f"{way.medial_deg:.0f}°",
-            x=f"{end[0] + (6 if side > 0 else -30):.1f}",
+            x=f"{end[0] + (8 if side > 0 else -8):.1f}",
             y=f"{end[1]:.1f}",
+            text_anchor="start" if side > 0 else "end",
             class_="side",
         ),
     ]

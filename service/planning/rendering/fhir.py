@@ -1,4 +1,6 @@
-"""FHIR R5 drafts of a planning document: a CarePlan, and a ServiceRequest per open level.
+"""FHIR R5 drafts of a planning document: a CarePlan, and a ServiceRequest per ordered level.
+
+A level that something else comes before is no request for a procedure; the CarePlan says why.
 
 Drafts only: status "draft" and intent "proposal", whatever the document says. The patient is named
 by the study alone, for the report holds no patient data; the ordering system fills in its own.
@@ -28,10 +30,9 @@ def to_fhir(document: PlanningDocument) -> bytes:
     # Its models cost most of a second to import, which no other output needs.
     from fhir.resources.bundle import Bundle  # noqa: PLC0415
 
+    ordered = {item.label_value for item in document.session.levels}
     requests = [
-        _request(document, level)
-        for level in document.levels
-        if level.outcome is not None and level.outcome.openness > 0
+        _request(document, level) for level in document.levels if level.label_value in ordered
     ]
     plan = _care_plan(document, [f"urn:uuid:{request['id']}" for request in requests])
     bundle = Bundle.model_validate(
@@ -51,6 +52,10 @@ def to_fhir(document: PlanningDocument) -> bytes:
 def _care_plan(document: PlanningDocument, requests: list[str]) -> dict[str, Any]:
     patient = document.patient
     notes = [document.statement, *(rule.sentence for rule in patient.fired)]
+    notes += [
+        f"{item.level or f'Body {item.label_value}'}: {ROUTE_WORDS[item.route]}."
+        for item in document.session.routed_first
+    ]
     missing = "; ".join(value.label for value in document.missing)
     if missing:
         notes.append(f"Missing, and not taken as normal: {missing}.")

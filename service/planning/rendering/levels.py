@@ -18,7 +18,7 @@ COLUMNS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("Etiology, pathological", ("etiology", "pathological_probability")),
     ("Height loss, shape", ("height_loss_percent", "fracture_shape")),
     ("Cleft", ("sign_intravertebral_cleft",)),
-    ("Cement on images, told", ("mimic_cement", "cement_reported_here")),
+    ("Cement seen, reported", ("mimic_cement", "cement_reported_here")),
     ("Neighbour fractured", ("adjacent_fracture",)),
 )
 """Columns, and the inputs that each shows; measurements are on the technical sheets."""
@@ -28,7 +28,7 @@ def levels_table(document: PlanningDocument) -> Markup:
     """The candidate levels, and the names of those that are none."""
     looked_at = [level for level in document.levels if level.candidate is not Candidate.NO]
     others = [level.title for level in document.levels if level.candidate is Candidate.NO]
-    heads = ("Level, surely", "Outcome", *(name for name, _ in COLUMNS))
+    heads = ("Level, certainty", "Outcome", *(name for name, _ in COLUMNS))
     table = element(
         "table",
         element("thead", element("tr", *(element("th", name) for name in heads))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -96,6 +97,18 @@ def levels(draw: st.DrawFn, name: str = "L1") -> dict[str, Any]:
     }
 
 
+LESS = st.fixed_dictionaries(
+    {
+        "fields": st.sets(st.sampled_from(sorted(CHOICES)), max_size=4),
+        "parts": st.sets(st.sampled_from(IMAGE_PARTS), max_size=3),
+        "nameless": st.booleans(),
+        "roles": st.sets(st.sampled_from(SERIES)),
+        "anchor": st.sampled_from(["c2", "none"]),
+    }
+)
+"""What is taken away: clinical fields, parts of the reading, the name, series, the anchor."""
+
+
 def planned(
     found: list[dict[str, Any]],
     clinical: dict[str, Any],
@@ -120,24 +133,22 @@ def openness(outcome: Outcome | None) -> int:
     found=levels(),
     clinical=patients(),
     profile=st.sampled_from(sorted(PROFILES)),
-    taken=st.sets(st.sampled_from(sorted(CHOICES)), max_size=4),
-    unseen=st.sets(st.sampled_from(IMAGE_PARTS), max_size=3),
-    nameless=st.booleans(),
+    taken=LESS,
 )
 def test_removing_information_never_brings_a_level_nearer_to_eligible(
-    found: dict[str, Any],
-    clinical: dict[str, Any],
-    profile: str,
-    taken: set[str],
-    unseen: set[str],
-    nameless: bool,
+    found: dict[str, Any], clinical: dict[str, Any], profile: str, taken: dict[str, Any]
 ) -> None:
     before = planned([found], clinical, profile)
-    less = {name: value for name, value in clinical.items() if name not in taken}
-    shown = {**found, "absent": [*found["absent"], *unseen]}
-    if nameless:
+    less = {name: value for name, value in clinical.items() if name not in taken["fields"]}
+    shown = {**found, "absent": [*found["absent"], *taken["parts"]]}
+    if taken["nameless"]:
         shown["level"] = ""
-    after = planned([shown], less, profile)
+    after = plan(
+        cases.report([shown], roles=sorted(taken["roles"]), anchor=taken["anchor"]),
+        cases.read_clinical(less),
+        PROFILES[profile],
+        now=cases.NOW,
+    )
     assert openness(after.levels[0].outcome) <= openness(before.levels[0].outcome)
     assert openness(after.patient.outcome) <= openness(before.patient.outcome)
     lost = before.levels[0].outcome is Outcome.CONTRAINDICATED
@@ -147,6 +158,75 @@ def test_removing_information_never_brings_a_level_nearer_to_eligible(
             Outcome.CONTRAINDICATED,
             Outcome.INSUFFICIENT_INFORMATION,
         )
+
+
+RELATIVE: dict[str, tuple[Any, Any]] = {
+    "radiculopathy": ("none", "dominant"),
+    "stenosis_symptoms": (False, True),
+    "myelopathy": (False, True),
+    "pregnancy": ("no", "yes"),
+    "cancer_history": ("none", "active"),
+    "bleeding_disorder": ("none", "correctable"),
+    "prior_cement_levels": ([], ["L1"]),
+    "ct_posterior_wall_broken_levels": ([], ["L1"]),
+}
+"""Field to its harmless value and to what speaks against the procedure."""
+
+IN_IMAGES: dict[str, dict[str, Any]] = {
+    "discitis": {"mimics": {"discitis": 0.9}},
+    "mass": {"signs": {"epidural_mass": 0.9}},
+    "canal": {"geometry": {"canal": {"ap_minimum_mm": 6.0}}},
+    "wall": {"geometry": {"posterior_wall": {"retropulsion_mm": 6.0}}},
+    "collapse": {"height_loss": 85.0},
+    "pathological": {"etiology": "pathological"},
+    "cut": {"in_distribution": False},
+}
+"""Findings that speak against the procedure, on the level itself."""
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    clinical=patients(),
+    profile=st.sampled_from(sorted(PROFILES)),
+    added=st.sampled_from(sorted(RELATIVE)),
+    seen=st.sampled_from(sorted(IN_IMAGES)),
+)
+def test_what_speaks_against_never_softens_an_outcome(
+    clinical: dict[str, Any], profile: str, added: str, seen: str
+) -> None:
+    harmless, against = RELATIVE[added]
+    base = {**clinical, "ct_posterior_wall_intact_levels": [], added: harmless}
+    before = planned([{}], base, profile).levels[0].outcome
+    given = planned([{}], {**base, added: against}, profile).levels[0].outcome
+    shown = planned([IN_IMAGES[seen]], base, profile).levels[0].outcome
+    assert before is not None
+    assert given is not None
+    assert shown is not None
+    assert before.strength <= given.strength
+    assert before.strength <= shown.strength
+    assert Outcome.ELIGIBLE_FOR_DISCUSSION not in (given, shown)
+
+
+@settings(max_examples=20, deadline=None)
+@given(found=levels(), clinical=patients(), order=st.randoms(use_true_random=False))
+def test_the_order_of_rules_and_of_list_items_does_not_matter(
+    found: dict[str, Any], clinical: dict[str, Any], order: Random
+) -> None:
+    profile = PROFILES["overview"]
+    rules = tuple(order.sample(profile.rules, k=len(profile.rules)))
+    lists = {
+        name: order.sample(value, k=len(value)) if isinstance(value, list) else value
+        for name, value in clinical.items()
+    }
+    report = cases.report([found])
+    first = plan(report, cases.read_clinical(clinical), profile, now=cases.NOW)
+    other = replace(profile, rules=rules)
+    second = plan(report, cases.read_clinical(lists), other, now=cases.NOW)
+    for one, two in zip(first.levels, second.levels, strict=True):
+        assert (one.outcome, one.route) == (two.outcome, two.route)
+        assert {rule.id for rule in one.fired} == {rule.id for rule in two.fired}
+    assert first.patient.outcome == second.patient.outcome
+    assert {rule.id for rule in first.patient.fired} == {rule.id for rule in second.patient.fired}
 
 
 @settings(max_examples=60, deadline=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,61 @@ def test_checklists_rates_and_controversy_are_on_the_page() -> None:
         assert name in page
 
 
+def test_every_sentence_of_the_document_is_on_the_page() -> None:
+    """Also advice of the patient, of the session and of the anesthesia; none is lost in layout."""
+    written = document(
+        {"etiology": "pathological", "mimics": {"discitis": 0.2}},
+        {"level": "L2", "absent": ["acuity"]},
+        {"level": "L3"},
+        airway_risk=True,
+        allergy_local_anaesthetic=True,
+        anticoagulation="held",
+        active_systemic_infection=True,
+    )
+    page = to_html(written)
+    sentences_shown = [
+        *written.patient.fired,
+        *written.patient.undecided,
+        *written.patient.considerations,
+        *written.session.reasons,
+    ]
+    for level in written.levels:
+        sentences_shown += [*level.fired, *level.undecided, level.reason]
+        assert level.technique is not None
+        sentences_shown += level.technique.considerations
+    assert len({part.id for part in sentences_shown}) > 20
+    for part in sentences_shown:
+        assert escape(part.sentence) in page, part.id
+
+
+def test_measurements_carry_their_uncertainty_or_say_why_there_is_none() -> None:
+    geometry = {
+        "target": TARGET,
+        "pedicle_left": {"width_mm": None, "width_uncertainty_mm": None},
+        "reasons": {
+            "pedicle_left.width_mm": "insufficient_resolution",
+            "target.right": "outside_field_of_view",
+            "volume": "partial_body",
+        },
+    }
+    written = document({"geometry": geometry, "absent": ["pedicle_right"]})
+    page = text_of(to_html(written))
+    assert "convex by 0.2, retropulsion 0.5 mm (± 0.6" in page
+    assert "15.0 mm at its narrowest, 16.0 mm behind the body (± 0.5); compromise 0 ± 4 %" in page
+    assert "left seen in 3 slices, 15 ± 0 mm high, width insufficient resolution" in page
+    assert "Diagrammatic: left 21° medial, 7° caudal, 32 mm from mid-pedicle; right outside" in page
+    assert "kyphosis with its neighbours 12° (± 2°)" in page
+    assert written.levels[0].geometry is not None
+    assert written.levels[0].geometry.canal is not None
+
+
+def test_what_was_given_of_the_patient_is_on_the_page() -> None:
+    page = text_of(to_html(document(inr=1.7)))
+    assert "INR: 1.7" in page
+    assert "Age: 78 years" in page
+    assert "no, or none: " in page
+
+
 def test_what_is_missing_is_named() -> None:
     written = document(inr=None, platelets_10e9_per_l=None)
     page = text_of(to_html(written))
@@ -144,15 +200,20 @@ def test_without_key_images_there_are_none(tmp_path: Path) -> None:
 
 
 def test_fhir_drafts_validate_and_stay_drafts() -> None:
-    written = document({"level": "L1"}, {"level": "L2", "normal": True}, {"level": None})
+    written = document(
+        {"level": "L1"},
+        {"level": "L2", "normal": True},
+        {"level": "L3", "etiology": "pathological"},
+    )
     content = to_fhir(written)
     bundle = Bundle.model_validate_json(content)
     resources = [entry.resource for entry in bundle.entry]
     assert resources[0].__resource_type__ == "CarePlan"
     assert {resource.status for resource in resources} == {"draft"}
     assert {resource.intent for resource in resources} == {"proposal"}
-    open_levels = [level for level in written.levels if level.outcome and level.outcome.openness]
-    assert len(resources) == 1 + len(open_levels)
+    assert [item.level for item in written.session.levels] == ["L1"]
+    assert len(resources) == 2
+    assert any("L3: Pathological" in note.text for note in resources[0].note)
     assert to_fhir(written) == content
 
 
