@@ -21,7 +21,7 @@ from dbos import DBOS, DBOSConfig, SetWorkflowID
 from sqlalchemy import ColumnElement, Engine, Float, delete, func, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from service.jobs.database import WORKERS
+from service.jobs.database import WORKERS, connect
 
 log = structlog.get_logger()
 
@@ -109,6 +109,8 @@ class DbosQueue:
             log_level="CRITICAL",
             max_executor_threads=self._at_once + 3,
         )
+        if self._url.startswith("sqlite"):
+            _make_durable(self._url)
         # Its messages quote arguments and database addresses.
         logging.getLogger("dbos").setLevel(logging.CRITICAL)
         DBOS(config=config)
@@ -188,6 +190,17 @@ class DbosQueue:
         log.warning("work_taken_over", workers=len(dead), jobs=len(taken))
         with self._engine.begin() as connection:
             connection.execute(delete(WORKERS).where(WORKERS.c.worker_id.in_(dead), silent))
+
+
+def _make_durable(url: str) -> None:
+    """Have SQLite keep a write-ahead log for DBOS' file, which it remembers in the file.
+
+    With the rollback journal that it keeps otherwise, threads of one process ended now and then in
+    a disk I/O error over the journal that another had removed.
+    """
+    engine = connect(url)
+    engine.connect().close()
+    engine.dispose()
 
 
 def _workflow_id(attempt: Attempt) -> str:

@@ -50,7 +50,7 @@ def test_two_hundred_kills(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     work_dir.mkdir()
     sent = list(variants(STUDIES))
     assert all(sent)
-    plan = Plan(kills=KILLS, longest_s=6.0, seed=20, patience_s=1800, wait_share=0.6)
+    plan = Plan(kills=KILLS, longest_s=4.0, seed=20, patience_s=1800, wait_share=0.25)
     start = time.monotonic()
     with installed(SERVE, work_dir) as installation:
         kills = disturb(installation, sent, plan)
