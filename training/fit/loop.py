@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -95,14 +95,19 @@ def fit(
         OtherRunError: The folder's checkpoint is of another recipe or other data.
     """
     processes = processes or Processes.alone(recipe.run.device)
-    device = processes.device
-    _settle(recipe)
+    with _settled(recipe):
+        return _fit(trainee, recipe, run, processes, on_step)
+
+
+def _fit(
+    trainee: Trainee, recipe: FitRecipe, run: Path, processes: Processes, on_step: Told
+) -> nn.Module:
+    device, schedule = processes.device, recipe.schedule
     state = _start(trainee, recipe, device)
     mark = {"recipe_sha256": recipe.sha256, "data_sha256": trainee.data_sha256}
     if (run / CHECKPOINT).exists():
         state.restore(load_checkpoint(run / CHECKPOINT, mark, device))
     model = processes.shared(state.network)
-    schedule = recipe.schedule
     with Records(run, recipe, trainee, enabled=processes.first) as records:
         while state.step < schedule.steps:
             started = time.perf_counter()
@@ -122,11 +127,23 @@ def fit(
     return network.cpu().eval()
 
 
-def _settle(recipe: FitRecipe) -> None:
-    """Fix what the platform leaves open."""
+@contextmanager
+def _settled(recipe: FitRecipe) -> Iterator[None]:
+    """Fix what the platform leaves open, for as long as the run lasts."""
+    before = (
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.cudnn.benchmark,
+    )
     torch.set_num_threads(recipe.run.threads)
     torch.use_deterministic_algorithms(recipe.run.deterministic)
     torch.backends.cudnn.benchmark = not recipe.run.deterministic
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
+        torch.backends.cudnn.benchmark = before[2]
 
 
 def _start(trainee: Trainee, recipe: FitRecipe, device: torch.device) -> State:
