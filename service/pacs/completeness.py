@@ -85,6 +85,8 @@ class Watch:
         return self._submitted_ns[study.key] == study.changed_ns
 
     def _complete(self, study: ReceivedStudy) -> bool:
+        if self._folder.is_pulled(study.key):
+            return False
         quiet_s = study.quiet_s(self._clock())
         if quiet_s >= self._quiet_s:
             return True

@@ -18,6 +18,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -103,6 +104,7 @@ class ReceiveFolder:
         self._submitted = root / "submitted"
         self._min_free_bytes = min_free_bytes
         self._moving = threading.Lock()
+        self._pulled: set[str] = set()
 
     def open(self) -> None:
         """Make the folders."""
@@ -170,6 +172,20 @@ class ReceiveFolder:
             if full:
                 raise StorageFullError("the study has as many files as a study may have")
             part.replace(target)
+
+    @contextmanager
+    def pulling(self, study_uid: str) -> Iterator[None]:
+        """While a study is pulled its pauses are the archive's: it has not come to rest."""
+        key = digest_of(study_uid)
+        self._pulled.add(key)
+        try:
+            yield
+        finally:
+            self._pulled.discard(key)
+
+    def is_pulled(self, key: str) -> bool:
+        """Whether a study is just being pulled by this process."""
+        return key in self._pulled
 
     def studies(self) -> Iterator[ReceivedStudy]:
         """Every study that is here."""

@@ -179,7 +179,8 @@ class Retrievals:
         code = None
         count = 0
         try:
-            count = self._pull(row)
+            with self._folder.pulling(row.study_instance_uid):
+                count = self._pull(row)
             code = None if count else "study_not_found"
         except (ArchiveError, StorageFullError) as error:
             code = error.code

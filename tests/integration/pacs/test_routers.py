@@ -32,8 +32,8 @@ STUDY = ROOT / "data_samples" / "benign_unhealed" / "dicom"
 RECIPES = ROOT / "docs" / "routers"
 IMAGES = 45
 RESULTS = {"SR": 1, "SEG": 1, "KO": 1}
-QUIET_S = 1.5
-ECHO_S = 6.0
+QUIET_S = 3.0
+ECHO_S = 9.0
 """Longer than what an echo would need: Orthanc's and our own quiet period, and a look."""
 
 

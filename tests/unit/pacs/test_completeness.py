@@ -69,6 +69,19 @@ def test_the_expected_count_makes_it_complete_at_once(
     assert len(jobs.submitted[0]) == 3
 
 
+def test_a_study_that_is_being_pulled_waits_for_its_last_series(
+    watch: Watch, jobs: RememberingJobs, clock: Clock, receive: Receive, folder: ReceiveFolder
+) -> None:
+    with folder.pulling(STUDY):
+        receive(*instances(2))
+        clock.ahead_s = 61
+        assert watch.sweep() == 0
+        receive(*instances(2, series="another"))
+    clock.ahead_s = 122
+    assert watch.sweep() == 1
+    assert [len(files) for files in jobs.submitted] == [4]
+
+
 def test_a_late_slice_makes_one_more_job_of_all_that_is_here(
     watch: Watch, jobs: RememberingJobs, clock: Clock, receive: Receive
 ) -> None:
