@@ -76,7 +76,7 @@ def test_it_prints_on_two_sheets(case: str, browser: str, tmp_path: Path) -> Non
     image = KeyImageFile(picture, (400, 400), panel, "L1")
     images = {level.label_value: image for level in report.levels}
     page, printed = tmp_path / "plan.html", tmp_path / "plan.pdf"
-    page.write_text(to_html(document, report, images))
+    page.write_text(to_html(document, images))
     subprocess.run(
         [
             browser,
