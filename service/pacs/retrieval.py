@@ -137,8 +137,11 @@ class Retrievals:
             self._insert(
                 {"id": retrieval_id, "source": source, "study_instance_uid": study_uid, **fresh}
             )
-        elif again.rowcount == 0 and complete:
-            self._queue.note(retrieval_id, complete=True)
+        elif again.rowcount == 0:
+            # It may be half done: what it has not seen yet is looked for once more after it.
+            self._queue.note(
+                retrieval_id, created_at=now, **({"complete": True} if complete else {})
+            )
         log.info("retrieval_queued", study=self._pseudonyms.of(study_uid), source=source)
         found = self.get(retrieval_id)
         if found is None:
@@ -192,7 +195,7 @@ class Retrievals:
     def _note(self, row: Row[Any], count: int, code: str | None) -> None:
         now = self._clock()
         if code is None:
-            self._queue.note(row.id, state=WaitState.DONE, code=None, instances=count)
+            self._conclude(row, now, count)
         elif code == "study_not_found" or now - row.created_at > GIVE_UP_S:
             self._queue.note(row.id, state=WaitState.FAILED, code=code)
         else:
@@ -205,6 +208,15 @@ class Retrievals:
             instances=count,
             code=code,
         )
+
+    def _conclude(self, row: Row[Any], now: float, count: int) -> None:
+        """Note a pull as done, unless it was asked for again since it began."""
+        same = (RETRIEVALS.c.id == row.id, RETRIEVALS.c.created_at == row.created_at)
+        done = {"state": WaitState.DONE, "code": None, "instances": count}
+        with self._queue.engine.begin() as connection:
+            noted = connection.execute(update(RETRIEVALS).where(*same).values(**done))
+        if noted.rowcount == 0:
+            self._queue.note(row.id, next_at=now, attempts=0, code=None)
 
     def _pull(self, row: Row[Any]) -> int:
         """Pull every MR series of a study; how many instances of it there are."""
