@@ -153,12 +153,28 @@ def _work_dir(settings: Settings) -> Check:
             free_gb = shutil.disk_usage(folder).free / 1e9
     except OSError as error:
         return Check("Work folder", Verdict.BAD, f"cannot be written ({type(error).__name__})")
+    if free_gb * 1e9 < settings.min_free_mb << 20:
+        return Check("Work folder", Verdict.BAD, f"below the watermark: {free_gb:.1f} GB free")
     verdict = Verdict.NOTE if free_gb < LOW_DISK_GB else Verdict.GOOD
     kept = "" if settings.work_dir else "; ACUITY_WORK_DIR not set, results go with the process"
     return Check("Work folder", verdict, f"writable, {free_gb:.1f} GB free{kept}")
 
 
 def _access(settings: Settings) -> Check:
-    keys = len(settings.api_keys)
-    detail = f"{keys} API key(s)" if keys else "no API key; only this machine is served"
+    named = []
+    if settings.api_keys:
+        named.append(f"{len(settings.api_keys)} key(s) in the settings")
+    if settings.oidc is not None:
+        named.append("an identity provider")
+    if settings.tls is not None:
+        mutual = settings.tls.client_ca is not None
+        named.append("TLS with clients' certificates" if mutual else "TLS")
+        absent = [
+            path
+            for path in (settings.tls.certificate, settings.tls.key, settings.tls.client_ca)
+            if path is not None and not path.is_file()
+        ]
+        if absent:
+            return Check("Access", Verdict.BAD, "a file of ACUITY_TLS is not there")
+    detail = ", ".join(named) or "no key in the settings; see `acuity keys list`"
     return Check("Access", Verdict.GOOD, detail)

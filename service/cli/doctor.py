@@ -11,7 +11,7 @@ EXIT_BUNDLE: Final = 4
 
 
 def doctor() -> None:
-    """Check Python, CPU, decoders, model bundles, runtimes and folders.
+    """Check Python, CPU, decoders, model bundles, runtimes, disk, database and archives.
 
     Exit code 4 when a model bundle is missing or damaged, 1 when something else is in the way.
     """
@@ -20,9 +20,11 @@ def doctor() -> None:
 
     from service.cli.checks import Verdict, bundle_checks, machine_checks  # noqa: PLC0415
     from service.cli.configuration import load_settings  # noqa: PLC0415
+    from service.cli.connections import connection_checks  # noqa: PLC0415
 
     settings = load_settings()
-    machine, bundles = list(machine_checks(settings)), list(bundle_checks(settings))
+    machine = [*machine_checks(settings), *connection_checks(settings)]
+    bundles = list(bundle_checks(settings))
     table = Table("Check", "", "Detail", box=None, pad_edge=False, header_style="bold")
     styles = {Verdict.GOOD: "green", Verdict.NOTE: "yellow", Verdict.BAD: "bold red"}
     for check in (*bundles, *machine):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -83,6 +84,7 @@ API_KEYS: Final = Table(
 )
 """Keys of clients: never the key, only the SHA-256 of its secret."""
 
+VERSION_TABLE: Final = "acuity_version"
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
@@ -115,6 +117,37 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401  D
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.close()
+
+
+@dataclass(frozen=True, slots=True)
+class TableVersion:
+    """Which tables a database has.
+
+    Attributes:
+        found: Name of the last migration that was made, None for an empty database.
+        known: Whether this software knows it.
+        current: Whether it is this software's own.
+    """
+
+    found: str | None
+    known: bool
+    current: bool
+
+
+def version_of(engine: Engine) -> TableVersion:
+    """Look which tables a database has; changes nothing."""
+    from alembic.config import Config  # noqa: PLC0415
+    from alembic.migration import MigrationContext  # noqa: PLC0415
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    scripts = ScriptDirectory.from_config(config)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+        found = context.get_current_revision()
+    known = {script.revision for script in scripts.walk_revisions()}
+    return TableVersion(found, found in known, found == scripts.get_current_head())
 
 
 def migrate(engine: Engine) -> None:

@@ -75,8 +75,11 @@ def main() -> None:
     channel = logs.claim_standard_output()
 
     def send(message: Message) -> None:
-        channel.write(message.model_dump_json(exclude_none=True) + "\n")
-        channel.flush()
+        try:
+            channel.write(message.model_dump_json(exclude_none=True) + "\n")
+            channel.flush()
+        except BrokenPipeError:
+            os._exit(0)  # the service is gone, and with it whoever would want to know
 
     line = sys.stdin.readline()
     if not line:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -50,7 +51,15 @@ def test_two_hundred_kills(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     work_dir.mkdir()
     sent = list(variants(STUDIES))
     assert all(sent)
-    plan = Plan(kills=KILLS, longest_s=4.0, seed=20, patience_s=1800, wait_share=0.25)
+    minutes = os.environ.get("ACUITY_SOAK_MINUTES")
+    plan = Plan(
+        kills=KILLS,
+        longest_s=4.0,
+        seed=20,
+        patience_s=1800,
+        wait_share=0.15,
+        most_s=float(minutes) * 60 if minutes else None,
+    )
     start = time.monotonic()
     with installed(SERVE, work_dir) as installation:
         kills = disturb(installation, sent, plan)

@@ -2,12 +2,12 @@
 
 from alembic import context
 
-from service.jobs.database import METADATA
+from service.jobs.database import METADATA, VERSION_TABLE
 
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=METADATA,
-    version_table="acuity_version",
+    version_table=VERSION_TABLE,
     transactional_ddl=False,
 )
 context.run_migrations()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import signal
@@ -175,9 +176,12 @@ class Sender:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stop: threading.Event = field(default_factory=threading.Event)
 
-    def add(self, number: int, study: Study) -> None:
+    def add_up_to(self, count: int, studies: Sequence[Study]) -> None:
+        """Begin to send the first `count` of some studies."""
         with self._lock:
-            self._due[number] = self._known[number] = study
+            for number, study in enumerate(studies[:count]):
+                if number not in self._known:
+                    self._due[number] = self._known[number] = study
 
     def run(self) -> None:
         while not self._stop.is_set():
@@ -214,6 +218,7 @@ class Plan:
         seed: Of what is killed when.
         patience_s: How long all may take after the last kill.
         wait_share: How often the service may come up before that wait begins.
+        most_s: Kills end after so long, however many there were; None for no limit.
     """
 
     kills: int
@@ -221,6 +226,7 @@ class Plan:
     seed: int
     patience_s: float
     wait_share: float = 0.7
+    most_s: float | None = None
 
 
 def disturb(installation: Installation, studies: Sequence[Study], plan: Plan) -> Counter[str]:
@@ -233,30 +239,33 @@ def disturb(installation: Installation, studies: Sequence[Study], plan: Plan) ->
     kills: Counter[str] = Counter()
     sender = Sender(installation, random.Random(plan.seed + 1))  # noqa: S311
     installation.wait_until_there()
+    until = math.inf if plan.most_s is None else time.monotonic() + plan.most_s
     with sender.running():
         for number in range(plan.kills):
-            wanted = len(studies) * (number + 1) // plan.kills + 1
-            for index in range(min(wanted, len(studies))):
-                if index not in sender._known:
-                    sender.add(index, studies[index])
+            if time.monotonic() > until:
+                break
+            # Studies come evenly over the kills.
+            sender.add_up_to(len(studies) * (number + 1) // plan.kills + 1, studies)
             if choose.random() < plan.wait_share:
                 installation.wait_until_there()
             time.sleep(choose.uniform(0.0, plan.longest_s))
-            what = choose.choice(("service", "worker", "both"))
-            if what == "worker" and not installation.kill_worker():
-                what = "service"  # it has just died
-            if what == "service":
-                installation.kill_service()
-            if what == "both":
-                installation.kill_both()
-            kills[what] += 1
+            kills[_kill_one(installation, choose)] += 1
             installation.ensure()
-        for index, study in enumerate(studies):
-            if index not in sender._known:
-                sender.add(index, study)
+        sender.add_up_to(len(studies), studies)
         _await_all(installation, sender, len(studies), plan.patience_s)
     assert all(len(ids) == 1 for ids in sender.accepted.values()), "a study got two jobs"
     return kills
+
+
+def _kill_one(installation: Installation, choose: random.Random) -> str:
+    what = choose.choice(("service", "worker", "both"))
+    if what == "worker" and not installation.kill_worker():
+        what = "service"  # it has just died
+    if what == "service":
+        installation.kill_service()
+    if what == "both":
+        installation.kill_both()
+    return what
 
 
 def _await_all(installation: Installation, sender: Sender, count: int, patience_s: float) -> None:

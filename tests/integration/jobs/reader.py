@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from service import pipeline
 from service.ingest.records import Ingested
 from service.jobs import worker
 from service.pipeline import Stages
@@ -29,5 +30,6 @@ def _open(_settings: object) -> Stages:
 
 
 if __name__ == "__main__":
-    worker._open = _open
+    # Also for the worker's later looks at which models serve.
+    pipeline.open_stages = _open
     worker.main()
