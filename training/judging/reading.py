@@ -217,7 +217,7 @@ def _judged_study(
             "named": row.level is not None and findings.vertebra.level == row.level,
             "logit": {task: logits[task] if task in said else float("nan") for task in TASKS},
             "probability": {
-                task: float(calibration.platt[task].probability(np.float32([logits[task]]))[0])
+                task: float(calibration.platt[task].probability(np.array(logits[task], "f4")))
                 if task in said
                 else float("nan")
                 for task in TASKS

@@ -103,20 +103,25 @@ def zipped(study: Path) -> bytes:
     return buffer.getvalue()
 
 
-def read(client: httpx2.Client, study: Path) -> dict[str, Any]:
-    """Hand a study in and wait for its report."""
+def read(client: httpx2.Client, study: Path) -> tuple[str, dict[str, Any]]:
+    """Hand a study in and wait for its report; returns the job's id and the report."""
     answer = client.post(
-        "/v1/studies?wait=800",
+        "/v1/studies",
         content=zipped(study / "dicom"),
         headers={"content-type": "application/zip"},
     )
-    assert answer.status_code == 200, answer.text
-    report: dict[str, Any] = answer.json()
-    return report
+    assert answer.status_code in (200, 202), answer.text
+    job = answer.json()["job_id"]
+    while (state := client.get(f"/v1/jobs/{job}").json())["state"] in ("queued", "running"):
+        time.sleep(0.5)
+    assert state["state"] == "succeeded", state
+    report: dict[str, Any] = client.get(f"/v1/jobs/{job}/report").json()
+    return job, report
 
 
-def review(client: httpx2.Client, study: Path, report: Mapping[str, Any]) -> dict[str, Any]:
-    """Say of every body what its truth is, as a reader who is always right would."""
+def review(client: httpx2.Client, study: Path) -> dict[str, Any]:
+    """Read a study and say of every body what its truth is, as a reader who is always right."""
+    job, report = read(client, study)
     truth = json.loads((study / "truth.json").read_text())
     said = [
         one
@@ -128,12 +133,12 @@ def review(client: httpx2.Client, study: Path, report: Mapping[str, Any]) -> dic
     uid = report["study"]["study_instance_uid"]
     answer = client.post(
         f"/v1/studies/{uid}/review?wait=800",
-        json={"decision": "verify", "reader": READER, "levels": said},
+        json={"report": job, "decision": "verify", "reader": READER, "levels": said},
     )
     assert answer.status_code == 200, answer.text
     verified: dict[str, Any] = answer.json()
     assert verified["status"] == "verified"
-    return verified
+    return report
 
 
 def _said(level: Mapping[str, Any], truths: list[Mapping[str, Any]]) -> dict[str, Any] | None:

@@ -45,9 +45,7 @@ def test_the_story_in_small(tmp_path: Path) -> None:
     shipped = resolve("scorer")
     with site.service() as client:
         for study in samples[:2]:
-            report = read(client, study)
-            assert scorer_of(report)["sha256"] == shipped.sha256
-            review(client, study, report)
+            assert scorer_of(review(client, study))["sha256"] == shipped.sha256
         site.acuity(
             "train", "manifest", "reviews", site.work / "reviews", "--test", 0, "--validation", 0,
             "--out", tmp_path / "local.parquet",
@@ -75,7 +73,7 @@ def test_the_story_in_small(tmp_path: Path) -> None:
         assert resolve("scorer", bundle_dir=site.store).sha256 == shipped.sha256
         _write_comparison(tmp_path / "comparison.json", candidate, passes=True)
         site.acuity(*promote)
-        told = scorer_of(read(client, samples[2]))
+        told = scorer_of(read(client, samples[2])[1])
         assert (told["version"], told["sha256"]) == (
             "9.0.0-site.1", read_bundle(candidate).sha256,
         )  # fmt: skip
@@ -134,7 +132,7 @@ def test_the_whole_story(tmp_path: Path) -> None:
     )  # fmt: skip
     with site.service() as client:
         for study in sorted((studies / "local").iterdir()):
-            review(client, study, read(client, study))
+            review(client, study)
         site.acuity(
             "train", "manifest", "reviews", site.work / "reviews", "--validation", 0.4, "--test", 0,
             "--out", manifest,
@@ -169,7 +167,7 @@ def test_the_whole_story(tmp_path: Path) -> None:
             "--comparison", tmp_path / "comparison" / "comparison.json",
         )  # fmt: skip
         after = _evaluated(site, held, tmp_path / "after")
-        report = read(client, next(iter(sorted((studies / "held").iterdir()))))
+        _, report = read(client, next(iter(sorted((studies / "held").iterdir()))))
         assert scorer_of(report)["version"] == "9.0.0-site.2"
     assert after["about"]["bundles"]["scorer"]["version"] == "9.0.0-site.2"
     assert after["tasks"]["edema"]["auroc"] > before["tasks"]["edema"]["auroc"]
