@@ -65,11 +65,12 @@ test: $(VENV)/.tested tools lint  ## Run every check and the whole test suite
 	ACUITY_REAL_DATA="$${ACUITY_REAL_DATA:-$(REAL_DATA)}" \
 	  $(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not soak'
 
-soak: $(VENV)/.tested  ## Run the tests that take an hour: the whole story of retraining, batches under kill -9
+soak: $(VENV)/.tested  ## Run the tests that take an hour: kill -9 by the hundred, the whole story of retraining
 	$(BIN)/pytest -m soak
 
-bench: $(VENV)/.tested  ## Time every stage beside floors and a stock network
+bench: $(VENV)/.tested  ## Time every stage beside floors and a stock network, then the service
 	$(BIN)/python -m tests.benchmark
+	$(BIN)/python -m tests.benchmark.service
 
 evaluate: $(VENV)/.tested  ## Judge the shipped bundles on held-out synthetic studies (kept in var/)
 	$(BIN)/acuity train evaluate --synthetic validate --count $(STUDIES) \

@@ -6,7 +6,6 @@ import io
 import os
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,34 +15,13 @@ from service.jobs.database import connect
 from service.jobs.launch import COMMAND
 from tests.integration.jobs.installation import Plan, Study, disturb, installed
 from tests.integration.jobs.results import files_of, received_at, undisturbed
+from tests.integration.jobs.variants import variants
 
 pytestmark = pytest.mark.soak
 
-SAMPLES = Path(__file__).resolve().parents[2] / "data_samples"
 SERVE = [sys.executable, "-m", "service.cli", "serve"]
 STUDIES = 20
 KILLS = 200
-
-
-def variants(count: int) -> Iterator[Study]:
-    """Small studies with UIDs of their own: the fluid-sensitive series of a sample."""
-    folders = sorted(path for path in SAMPLES.iterdir() if (path / "dicom").is_dir())
-    for number in range(count):
-        folder = folders[number % len(folders)]
-        yield dict(_variant(folder, number))
-
-
-def _variant(folder: Path, number: int) -> Iterator[tuple[str, bytes]]:
-    for path in sorted(folder.rglob("*.dcm")):
-        dataset = dcmread(path)
-        if "InversionTime" not in dataset and "DIXON" not in str(dataset.ImageType).upper():
-            continue
-        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
-            setattr(dataset, keyword, f"{dataset[keyword].value}.{number + 1}")
-        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-        buffer = io.BytesIO()
-        dataset.save_as(buffer)
-        yield path.name, buffer.getvalue()
 
 
 def test_two_hundred_kills(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,153 @@
+"""What the service adds to the pipeline, and how soon it answers 202, beside floors of this run.
+
+python -m tests.benchmark.service        the second half of `make bench`
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx2
+
+from service.jobs.launch import COMMAND
+from service.jobs.process import WorkerProcess
+from service.jobs.worker import Request
+from service.settings import Settings
+from tests.benchmark.table import machine
+from tests.integration.jobs.installation import Installation, Study, installed
+from tests.integration.jobs.variants import variants
+
+SERVE = [sys.executable, "-m", "service.cli", "serve"]
+SENDERS = 8
+STUDIES_EACH = 15
+PAIRS = 5
+WAIT_S = 600
+
+
+def main() -> int:
+    """Print the table; the exit code tells nothing, for a busy machine proves nothing."""
+    sys.stdout.write(f"{machine()}\n")
+    studies = variants(1 + PAIRS + SENDERS * STUDIES_EACH)
+    with TemporaryDirectory(prefix="acuity-bench-") as folder:
+        scratch = Path(folder)
+        work_dir = scratch / "work"
+        work_dir.mkdir()
+        with installed(SERVE, work_dir, ACUITY_MAX_QUEUED="100000") as installation:
+            installation.wait_until_there()
+            sys.stdout.write(overhead_text(installation, list(islice(studies, 1 + PAIRS)), scratch))
+            sys.stdout.write(latency_text(installation, list(studies), scratch))
+            installation.kill_both()  # what it was sent last is not waited for
+    return 0
+
+
+def overhead_text(installation: Installation, studies: Sequence[Study], scratch: Path) -> str:
+    """Read each study by the bare pipeline and through the service, one after the other."""
+    runner = WorkerProcess(Settings(work_dir=scratch), COMMAND)
+    runner.start()
+    bare: list[float] = []
+    served: list[float] = []
+    try:
+        for number, study in enumerate(studies):
+            bare.append(_read_bare(runner, study, scratch / f"bare-{number}"))
+            served.append(_read_served(installation, study))
+    finally:
+        runner.close()
+    # The first of each pays for what is loaded once.
+    ours, floor = statistics.median(served[1:]), statistics.median(bare[1:])
+    ratios = sorted(one / other for one, other in zip(served[1:], bare[1:], strict=True))
+    return (
+        f"study to report, {len(ratios)} studies: service {ours * 1000:.0f} ms, bare pipeline "
+        f"{floor * 1000:.0f} ms; ratio of each pair {ratios[0]:.2f} to {ratios[-1]:.2f}, median "
+        f"{statistics.median(ratios):.2f}\n"
+    )
+
+
+def _read_bare(runner: WorkerProcess, study: Study, folder: Path) -> float:
+    source, results = folder / "source", folder / "results"
+    source.mkdir(parents=True)
+    results.mkdir()
+    for name, content in study.items():
+        (source / name).write_bytes(content)
+    start = time.perf_counter()
+    outcome = runner.run(
+        Request(source=source, results=results, created=time.time()), lambda _stage: None
+    )
+    assert outcome.state.reported, outcome
+    return time.perf_counter() - start
+
+
+def _read_served(installation: Installation, study: Study) -> float:
+    files = [("files", (name, content)) for name, content in study.items()]
+    start = time.perf_counter()
+    answer = httpx2.post(f"{installation.url}/v1/studies?wait=300", files=files, timeout=WAIT_S)
+    assert answer.status_code == 200, answer.text
+    return time.perf_counter() - start
+
+
+def latency_text(installation: Installation, studies: Sequence[Study], scratch: Path) -> str:
+    """Hand in studies from 8 senders at once, while the service reads what they hand in."""
+    shares = [studies[number::SENDERS] for number in range(SENDERS)]
+    with ThreadPoolExecutor(SENDERS) as pool:
+        floor = [s for one in pool.map(_write_share, shares, _folders(scratch)) for s in one]
+    together = threading.Barrier(SENDERS)
+
+    def send_share(share: Sequence[Study]) -> list[float]:
+        taken = []
+        with httpx2.Client(base_url=installation.url, timeout=WAIT_S) as client:
+            together.wait()
+            for study in share:
+                files = [("files", (name, content)) for name, content in study.items()]
+                start = time.perf_counter()
+                answer = client.post("/v1/studies", files=files)
+                taken.append(time.perf_counter() - start)
+                assert answer.status_code == 202, answer.text
+        return taken
+
+    with ThreadPoolExecutor(SENDERS) as pool:
+        taken = [seconds for share in pool.map(send_share, shares) for seconds in share]
+    megabytes = sum(len(content) for content in studies[0].values()) / 1e6
+    return (
+        f"202 to {SENDERS} senders at once, {len(taken)} studies of {len(studies[0])} files, "
+        f"{megabytes:.1f} MB: p50 {_percentile(taken, 50) * 1000:.0f} ms, "
+        f"p99 {_percentile(taken, 99) * 1000:.0f} ms; the same files written and flushed by "
+        f"{SENDERS} threads: p50 {_percentile(floor, 50) * 1000:.0f} ms, "
+        f"p99 {_percentile(floor, 99) * 1000:.0f} ms; ratio of p99 "
+        f"{_percentile(taken, 99) / _percentile(floor, 99):.1f}\n"
+    )
+
+
+def _folders(scratch: Path) -> list[Path]:
+    folders = [scratch / f"floor-{number}" for number in range(SENDERS)]
+    for folder in folders:
+        folder.mkdir()
+    return folders
+
+
+def _write_share(share: Sequence[Study], folder: Path) -> list[float]:
+    taken = []
+    for number, study in enumerate(share):
+        start = time.perf_counter()
+        for name, content in study.items():
+            with (folder / f"{number}-{name}").open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        taken.append(time.perf_counter() - start)
+    return taken
+
+
+def _percentile(values: Sequence[float], percent: int) -> float:
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
