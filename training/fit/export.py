@@ -21,8 +21,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from models.errors import BundleError
-from models.localiser.levels import LevelSettings
 from models.localiser.network import LocaliserNetwork, ServedLocaliser
 from models.manifest import METADATA, SECTION, NetworkSpec
 from models.registry import Bundle, resolve
@@ -34,8 +32,6 @@ from training.fit.errors import FitError
 from training.fit.prepare import start_bundle
 from training.fit.recipe import FitRecipe
 from training.fit.records import LOG
-from training.localiser.bundle import draft as localiser_draft
-from training.localiser.fit import Trained
 from training.scorer.calibrate import fit_calibration
 from training.scorer.pool import LevelPool
 
@@ -157,11 +153,12 @@ def _scratch_draft(
     recipe: FitRecipe, network: nn.Module, run: Path, about: tuple[str, str], card: ModelCard
 ) -> BundleDraft:
     version, change = about
-    if isinstance(network, LocaliserNetwork):
-        trained = Trained(recipe.schedule.steps, 0.0)
-        return localiser_draft(version, LevelSettings(), (), trained)
+    # Inputs, outputs and preprocessing are those of this version of the code, as it ships them.
+    outline = replace(
+        _draft_from(resolve(recipe.model.kind), version, card, change), changelog={version: change}
+    )
     if not isinstance(network, ScorerNetwork):
-        raise BundleError("a run trains a scorer or a localiser")
+        return outline
     cache = recipe.data.cache or run / "cache"
     validation, training = LevelPool(cache / "validation"), LevelPool(cache / "synthetic")
     for pool in (validation, training):
@@ -170,13 +167,8 @@ def _scratch_draft(
         fitted = fit_calibration(network, validation, training, "synthetic validation levels")
     except ValueError as error:
         raise FitError("the validation part has too few answers to choose thresholds on") from error
-    # Inputs, outputs and preprocessing are those of this version of the code, as it ships them.
-    outline = _draft_from(resolve("scorer"), version, card, change)
     return replace(
-        outline,
-        changelog={version: change},
-        operating_points=fitted.operating_points,
-        calibration=fitted.calibration,
+        outline, operating_points=fitted.operating_points, calibration=fitted.calibration
     )
 
 

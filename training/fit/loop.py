@@ -173,7 +173,7 @@ def _groups(
     for name, parameter in network.named_parameters():
         inside = name.startswith(tuple(f"{part}." for part in encoder))
         if inside and factor == 0.0:
-            parameter.requires_grad_(requires_grad=False)
+            parameter.requires_grad = False
         parts[inside].append(parameter)
     groups = [{"params": parts[False], "factor": 1.0}]
     if factor > 0.0:
@@ -204,7 +204,7 @@ def _step(
     with _lowered(recipe, device):
         losses = trainee.losses(model, batch)
     state.optimiser.zero_grad(set_to_none=True)
-    state.scaler.scale(losses["total"]).backward()
+    state.scaler.scale(losses["total"]).backward()  # type: ignore[no-untyped-call]
     state.scaler.unscale_(state.optimiser)
     nn.utils.clip_grad_norm_(model.parameters(), schedule.clip)
     state.scaler.step(state.optimiser)

@@ -41,7 +41,7 @@ class Processes:
         if self.world == 1:
             return network
         if self.device.type == "cuda":
-            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
             return nn.parallel.DistributedDataParallel(network, device_ids=[self.device.index])
         return nn.parallel.DistributedDataParallel(network)
 

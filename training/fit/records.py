@@ -57,7 +57,7 @@ class Records:
         if self._enabled:
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
 
-            self._writer = SummaryWriter(str(self._run / "curves"))  # type: ignore[no-untyped-call]
+            self._writer = SummaryWriter(str(self._run / "curves"))
         return self
 
     def __exit__(
@@ -125,7 +125,7 @@ def _tracker(recipe: FitRecipe, trainee: Trainee) -> Any:  # noqa: ANN401  mlflo
         return None
     if find_spec("mlflow") is None:
         raise FitError("MLFLOW_TRACKING_URI is set: install mlflow-skinny, or unset it")
-    import mlflow  # noqa: PLC0415
+    import mlflow  # noqa: PLC0415  # type: ignore[import-not-found]
 
     mlflow.set_experiment(f"acuity-{recipe.model.kind}")
     mlflow.start_run()

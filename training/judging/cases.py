@@ -72,14 +72,15 @@ class Judged:
 
     def taken(self, chosen: NDArray[Any]) -> Judged:
         """Some of the levels."""
-        return Judged(**{
-            field.name: (
+        values: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            values[field.name] = (
                 {name: column[chosen] for name, column in value.items()}
-                if isinstance(value := getattr(self, field.name), Mapping)
+                if isinstance(value, Mapping)
                 else value[chosen]
             )
-            for field in fields(self)
-        })  # fmt: skip
+        return Judged(**values)
 
     def asked(self, task: str, *, answered: bool) -> NDArray[np.bool_]:
         """(n,) levels where a task has a truth, and, if asked for, a probability."""

@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         make_keys(given.private, given.public)
         return
     store = given.into or Settings().bundle_dir
-    if None in (given.candidate, given.comparison, given.key, store):
+    if store is None or None in (given.candidate, given.comparison, given.key):
         parser.error("give --candidate, --comparison, --key, and --into or ACUITY_BUNDLE_DIR")
     record = promote(read_bundle(given.candidate), given.comparison, given.key, store)
     sys.stdout.write(f"{record}\n")

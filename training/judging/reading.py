@@ -183,7 +183,7 @@ def _judged_study(
     model: Model,
     volumes: StudyVolumes,
     localisation: Localisation,
-    facts: Mapping[str, str],
+    facts: dict[str, str],
 ) -> Iterator[dict[str, Any]]:
     scores, heads = model.score(volumes, localisation)
     calibration = read_calibration(model.scorer.metadata)
@@ -260,7 +260,7 @@ def _said(findings: LevelFindings) -> dict[str, str]:
 
 
 def _level_facts(row: LabelRow, labels: Labels) -> dict[str, str]:
-    facts = {"sex": row.sex or UNKNOWN}
+    facts: dict[str, str] = {"sex": row.sex or UNKNOWN}
     if labels.genant is not None:
         facts["grade"] = f"grade {labels.genant}"
     if row.age_years is not None:

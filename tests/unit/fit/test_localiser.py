@@ -17,6 +17,7 @@ from models.registry import resolve
 from tests.unit.fit.made import recipe
 from training.datasets.adapters.phantom import phantom_rows
 from training.datasets.manifest import Manifest, write_manifest
+from training.datasets.rows import Split
 from training.datasets.split import SplitRule
 from training.fit.errors import FitRecipeError, TooFewLevelsError
 from training.fit.localiser import LocaliserTrainee, localiser_trainee
@@ -35,7 +36,7 @@ MODEL = {"kind": "localiser", "start": "served", "encoder": "low_rate"}
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     rows = phantom_rows(SAMPLE, SplitRule(0.0, 0.0)).rows
-    held = [row.model_copy(update={"split": "validation"}) for row in rows]
+    held = [row.model_copy(update={"split": Split.VALIDATION}) for row in rows]
     return write_manifest(tmp_path_factory.mktemp("m") / "m.parquet", [*rows, *held])
 
 
