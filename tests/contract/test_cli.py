@@ -249,3 +249,41 @@ def test_bad_clinical_input_names_the_field_and_ends_with_usage(tmp_path: Path) 
     done = acuity("plan", clinical, "--clinical", clinical)
     assert done.returncode == 2
     assert "report_invalid" in done.stderr
+
+
+def test_keys_are_made_listed_and_revoked(tmp_path: Path) -> None:
+    work_dir = {"work_dir": str(tmp_path)}
+    made_key = acuity("keys", "create", "router", "--scope", "submit", "--days", "2", **work_dir)
+    assert made_key.returncode == 0, made_key.stderr
+    prefix, key_id, secret = made_key.stdout.strip().split("_", 2)
+    assert (prefix, len(secret) >= 43) == ("acuity", True)
+    listed = acuity("keys", "list", **work_dir).stdout
+    assert listed.startswith(f"{key_id}  router  submit  good until")
+    assert secret not in listed
+    assert acuity("keys", "revoke", key_id, **work_dir).returncode == 0
+    assert "revoked" in acuity("keys", "list", **work_dir).stdout
+    again = acuity("keys", "revoke", key_id, **work_dir)
+    assert again.returncode == 2
+    assert acuity("keys", "create", "x", "--scope", "all", **work_dir).returncode == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["worker", "--work-dir", "."],
+        ["worker", "--database", "sqlite:///x.sqlite", "--work-dir", "."],
+        ["worker", "--database", "postgresql://acuity@127.0.0.1/x"],
+        ["audit"],
+        ["keys", "list"],
+    ],
+)
+def test_what_needs_a_service_to_join_says_so(arguments: list[str]) -> None:
+    done = acuity(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("acuity: ")
+
+
+def test_other_machines_are_not_served_without_authentication(tmp_path: Path) -> None:
+    done = acuity("serve", "--host", "0.0.0.0", "--port", "0", work_dir=str(tmp_path))  # noqa: S104
+    assert done.returncode == 2
+    assert "no_api_keys" in done.stderr

@@ -37,7 +37,21 @@ def test_help_loads_nothing_heavy() -> None:
     assert modules_after(code) & HEAVY == set()
 
 
-@pytest.mark.parametrize("command", ["analyze", "batch", "doctor", "serve", "train", "models"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "analyze",
+        "audit",
+        "batch",
+        "doctor",
+        "keys",
+        "listen",
+        "models",
+        "serve",
+        "train",
+        "worker",
+    ],
+)
 def test_help_of_a_command_loads_nothing_heavy(command: str) -> None:
     code = (
         "import service.cli\n"

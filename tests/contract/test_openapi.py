@@ -16,6 +16,7 @@ import pytest
 import schemathesis
 import uvicorn
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 
 from service.api.app import create_app
@@ -136,7 +137,7 @@ def _send(strategy: Any, url: str, each: int, answered: Counter[int]) -> None:  
 
     try:
         send()
-    except schemathesis.errors.Unsatisfiable:
+    except Unsatisfiable:
         return
 
 

@@ -43,13 +43,21 @@ def undisturbed(
     """
     runner = WorkerProcess(Settings(work_dir=scratch), command)
     left: dict[str, dict[str, bytes]] = {}
+    current = scratch / "current"
+    current.mkdir()
     runner.start()
     try:
         for job_id, (source, created) in sources.items():
             results = scratch / f"results-{job_id}"
             results.mkdir()
             outcome = runner.run(
-                Request(source=source, results=results, created=created, job_id=job_id),
+                Request(
+                    source=source,
+                    results=results,
+                    created=created,
+                    current=current,
+                    job_id=job_id,
+                ),
                 lambda _stage: None,
             )
             assert outcome.state.reported, outcome
