@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.openapi.models import Example
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
@@ -30,6 +31,20 @@ router = APIRouter(
 CONFLICTS = (ImagesGoneError, ReportSupersededError, FindingsError)
 
 
+_EXAMPLES: Final[dict[str, Example]] = {
+    "corrected": {
+        "summary": "Levels counted anew, one call changed",
+        "value": {
+            "report": "5f0c7b1e5f0c7b1e5f0c7b1e5f0c7b1e",
+            "decision": "verify",
+            "reader": {"name": "Muster^Anna", "organization": "Radiology"},
+            "levels": [{"label_value": 20, "level": "L2"}, {"label_value": 21, "edema": "absent"}],
+            "comment": "Counted from C2.",
+        },
+    }
+}
+
+
 class ReviewList(BaseModel):
     """What readers said, oldest first."""
 
@@ -47,7 +62,7 @@ class ReviewList(BaseModel):
 async def review_report(
     request: Request,
     study_uid: StudyUid,
-    review: Review,
+    review: Annotated[Review, Body(openapi_examples=_EXAMPLES)],
     wait: Annotated[float | None, Query(ge=0, description="Seconds to wait for the report")] = None,
 ) -> Response:
     """Verify a report, correct it, or reject it; a verified report takes its place."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
 from service.jobs.job import CallSummary, Job, JobReason, JobState
+
+
+_JOB_ID: Final = "5f0c7b1e5f0c7b1e5f0c7b1e5f0c7b1e"
 
 
 class _Schema(BaseModel):
@@ -17,6 +20,16 @@ class _Schema(BaseModel):
 class Accepted(_Schema):
     """Answer to a study that was taken over."""
 
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {"job_id": _JOB_ID, "state": "queued", "links": {"job": f"/v1/jobs/{_JOB_ID}"}}
+            ]
+        },
+    )
+
     job_id: str
     state: JobState
     links: dict[str, str]
@@ -24,6 +37,33 @@ class Accepted(_Schema):
 
 class JobDocument(_Schema):
     """Where a job stands. A report that was refused is still there to say why."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "job_id": _JOB_ID,
+                    "state": "succeeded",
+                    "stage": None,
+                    "reason": None,
+                    "study_instance_uid": "1.2.826.0.1.3680043.8.498.1",
+                    "files": 45,
+                    "received_at": "2026-01-05T09:30:00Z",
+                    "started_at": "2026-01-05T09:30:00Z",
+                    "finished_at": "2026-01-05T09:30:02Z",
+                    "summary": {"levels": 8, "edema": ["L1"], "unhealed": ["L1"]},
+                    "supersedes": None,
+                    "superseded_by": None,
+                    "links": {
+                        "job": f"/v1/jobs/{_JOB_ID}",
+                        "report": f"/v1/jobs/{_JOB_ID}/report",
+                    },
+                }
+            ]
+        },
+    )
 
     job_id: str
     state: JobState

@@ -43,6 +43,7 @@ StudyUid = Annotated[str, PathParameter(pattern=UID_PATTERN, max_length=64)]
 _UPLOAD_BODY: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
+        "description": "The files of one study, in any order and under any names.",
         "content": {
             "multipart/form-data": {
                 "schema": {
