@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-READ_AT: Final = (0.3, 0.5, 0.65, 0.8)
+READ_AT: Final = (0.5,)
 """Probabilities of the map at which its area is read."""
 
 LINES: Final = ("low", "middle", "high")

@@ -123,7 +123,7 @@ def fit_calibration(
             },
             "acuity_quantile": acuity_quantiles(every, platt),
             "acuity_coverage": NOMINAL_COVERAGE,
-            "extent": fit_extent(every),
+            "extent": fit_extent(every, _not_absent(every, platt["edema"], points["edema"])),
             "agreements": fit_agreements(held_out, heights),
             "map_threshold": choose_map_threshold(views["as_acquired"]),
             "reference_heights_mm": heights,
@@ -149,6 +149,11 @@ def _answers(seen: Predictions, name: str) -> tuple[NDArray[np.float32], NDArray
     truth = seen.targets[:, HEADS.index(name)]
     asked = np.isfinite(truth)
     return seen.heads[asked, HEADS.index(name)], truth[asked] > 0.5
+
+
+def _not_absent(seen: Predictions, platt: Platt, point: OperatingPoint) -> NDArray[np.bool_]:
+    """(level,) whether edema is not called absent."""
+    return np.asarray(platt.probability(seen.heads[:, HEADS.index("edema")]) >= point.low)
 
 
 def fit_platt(logits: NDArray[np.float32], positive: NDArray[np.bool_]) -> Platt:

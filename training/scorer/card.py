@@ -66,7 +66,9 @@ def _amounts(figures: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if extent["bodies"]:
         text = (
             f"mean error {extent['mean_error_points']:.1f} points, "
-            f"half-body bin right in {extent['bins_right']:.0%}"
+            f"half-body bin right in {extent['bins_right']:.0%} of {extent['bodies']}; "
+            f"{extent.get('mean_error_points_said', 0.0):.1f} points in the {extent['said']} not "
+            "called absent"
         )
         if "interval_coverage" in extent:
             text += (

@@ -107,15 +107,19 @@ def extent_table(seen: Predictions) -> NDArray[np.float64]:
     return np.column_stack([seen.extent_mean, seen.extents[:, columns]]).astype(np.float64)
 
 
-def fit_extent(seen: Predictions) -> dict[str, Any] | None:
+def fit_extent(seen: Predictions, said: NDArray[np.bool_]) -> dict[str, Any] | None:
     """Regressions on one half of the edematous bodies, the margin on the other.
+
+    Args:
+        seen: Of the calibration cases.
+        said: (level,) whether an extent would be said, that is edema is not called absent.
 
     Returns:
         The bundle's `extent` section; None with fewer than `FEWEST_EXTENTS` bodies.
     """
     from sklearn.linear_model import QuantileRegressor  # noqa: PLC0415  slow to import
 
-    wet = np.flatnonzero(seen.targets[:, HEADS.index("edema")] > 0.5)
+    wet = np.flatnonzero((seen.targets[:, HEADS.index("edema")] > 0.5) & said)
     if len(wet) < FEWEST_EXTENTS:
         return None
     table, truth = extent_table(seen)[wet], seen.extent_truth[wet].astype(np.float64)

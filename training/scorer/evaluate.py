@@ -79,8 +79,10 @@ def told(figures: Mapping[str, Any]) -> str:
         extent = found["as_acquired"]["extent"]
         if extent["bodies"]:
             lines.append(
-                f"  extent: error {extent['mean_error_points']} points, bins right "
-                f"{extent['bins_right']}, interval holds {extent.get('interval_coverage')}"
+                f"  extent: error {extent['mean_error_points']} points "
+                f"({extent.get('mean_error_points_said')} in the {extent['said']} of "
+                f"{extent['bodies']} not called absent), bins right {extent['bins_right']}, "
+                f"interval holds {extent.get('interval_coverage')}"
             )
         for part in ("height_loss_learned", "height_loss_measured"):
             one = found["as_acquired"].get(part) or found.get(part) or {}

@@ -125,24 +125,35 @@ def said_extents(
 
 
 def extent(seen: Predictions, calibration: ScorerCalibration) -> dict[str, Any]:
-    """Mean error of the edematous part in points, its bin, and the interval's coverage."""
-    wet = np.flatnonzero(seen.targets[:, HEADS.index("edema")] > 0.5)
+    """Error of the edematous part in points, its bin, and the interval's coverage.
+
+    Over all edematous bodies as reported, 0 where edema is called absent; the interval and one
+    error over those only for which an extent is said.
+    """
+    column = HEADS.index("edema")
+    wet = np.flatnonzero(seen.targets[:, column] > 0.5)
     if not wet.size:
         return {"bodies": 0}
     said, intervals = said_extents(seen, calibration, wet)
+    chance = calibration.platt["edema"].probability(seen.heads[wet, column])
+    told = chance >= calibration.operating_points["edema"].low
     truth = seen.extent_truth[wet]
+    reported = np.where(told, said, 0.0)
     figures: dict[str, Any] = {
         "bodies": len(wet),
-        "mean_error_points": round(100 * float(np.abs(said - truth).mean()), 2),
-        "bins_right": share((said >= 0.5) == (truth >= 0.5)),
+        "said": int(told.sum()),
+        "mean_error_points": round(100 * float(np.abs(reported - truth).mean()), 2),
+        "bins_right": share((reported >= 0.5) == (truth >= 0.5)),
     }
-    if intervals is not None:
-        held = (intervals[:, 0] <= truth + 1e-6) & (truth <= intervals[:, 1] + 1e-6)
+    if told.any():
+        error = np.abs(said - truth)[told]
+        figures["mean_error_points_said"] = round(100 * float(error.mean()), 2)
+    if intervals is not None and told.any():
+        low, high = intervals[told].T
+        held = (low <= truth[told] + 1e-6) & (truth[told] <= high + 1e-6)
         figures |= {
             "interval_coverage": share(held),
-            "interval_width_points": round(
-                100 * float((intervals[:, 1] - intervals[:, 0]).mean()), 1
-            ),
+            "interval_width_points": round(100 * float((high - low).mean()), 1),
         }
     return figures
 

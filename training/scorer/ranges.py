@@ -15,7 +15,7 @@ from models.scorer.heads import HEADS
 from models.scorer.measurements import HeightLoss, height_losses
 from training.scorer.pool import LevelPool
 
-INNER: Final = (0.02, 0.98)
+INNER: Final = (0.05, 0.95)
 """Quantiles between which a sign is usual."""
 
 FEWEST: Final = 25
