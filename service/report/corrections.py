@@ -122,13 +122,10 @@ def _level(level: LevelFindings, correction: LevelCorrection | None) -> LevelFin
     edema = _edema(level.edema, correction)
     fracture = _fracture(level.fracture, correction)
     acuity = _acuity(level.acuity, edema, fracture, correction)
-    return replace(
-        level,
-        edema=edema,
-        fracture=fracture,
-        acuity=acuity,
-        etiology=_etiology(level.etiology, edema, fracture, correction),
-    )
+    etiology = _etiology(level.etiology, edema, fracture, correction)
+    said = replace(level, edema=edema, fracture=fracture, acuity=acuity, etiology=etiology)
+    # The reader has seen what was measured, too.
+    return said if said == level else replace(said, disagreements=())
 
 
 def _edema(edema: Edema | None, correction: LevelCorrection) -> Edema | None:
@@ -137,8 +134,9 @@ def _edema(edema: Edema | None, correction: LevelCorrection) -> Edema | None:
         return edema
     if edema is None:
         raise _not_read("edema", correction)
-    extent = 0.0 if call is Call.ABSENT else edema.extent_fraction
-    return replace(edema, call=call, extent_fraction=extent, limited_by=())
+    if call is Call.ABSENT:
+        edema = replace(edema, extent_fraction=0.0, extent_interval=None)
+    return replace(edema, call=call, limited_by=())
 
 
 def _fracture(fracture: Fracture | None, correction: LevelCorrection) -> Fracture | None:
@@ -175,7 +173,7 @@ def _acuity(
     given = correction.acuity or follows
     if follows is not Acuity.INDETERMINATE and given is not follows:
         raise ReviewError("the acuity contradicts what is said of fracture and edema")
-    return replace(acuity, call=given)
+    return replace(acuity, call=given, prediction_set=(given,))
 
 
 def _follows(edema: Call, fracture: Call) -> Acuity:

@@ -2,7 +2,7 @@
 
     findings.npz    document: JSON of bodies and findings
                     labels, structures: uint8, cut to the box that holds them all
-                    edema: float32, probability of every voxel of a body, in the order of `labels`
+                    edema, evidence: float32, of every voxel of a body, in the order of `labels`
 
 Geometry is not kept: it is measured on the outlines anew. No object is ever unpickled.
 """
@@ -12,11 +12,13 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass, replace
+from enum import Enum
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final
+from types import NoneType, UnionType
+from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,22 +26,10 @@ from numpy.typing import NDArray
 from models.errors import AcuityError
 from models.findings import (
     Abstention,
-    Acuity,
-    AcuityFinding,
     Anchor,
-    BodySize,
-    Call,
-    Coverage,
-    Edema,
-    Etiology,
-    EtiologyFinding,
-    Feature,
-    Fracture,
     LevelFindings,
-    LevelName,
     Localisation,
     Scores,
-    Shape,
     Vertebra,
 )
 
@@ -62,7 +52,7 @@ class FindingsError(AcuityError):
 
 def to_npz(localisation: Localisation, scores: Scores) -> bytes:
     """Pack what was found; equal findings give equal bytes."""
-    labels, edema = localisation.labels, scores.edema_map
+    labels = localisation.labels
     box = _box(labels, localisation.structures)
     document = {
         "version": VERSION,
@@ -73,7 +63,7 @@ def to_npz(localisation: Localisation, scores: Scores) -> bytes:
         "abstentions": [asdict(one) for one in localisation.abstentions],
         "withheld": [asdict(one) for one in scores.abstentions],
         "edema_threshold": scores.edema_threshold,
-        "levels": [_level_document(level) for level in scores.levels],
+        "levels": [asdict(replace(level, geometry=None)) for level in scores.levels],
     }
     text = json.dumps(document, sort_keys=True, default=_plain).encode()
     arrays = {
@@ -81,8 +71,10 @@ def to_npz(localisation: Localisation, scores: Scores) -> bytes:
         "labels": labels[box],
         "structures": localisation.structures[box],
     }
-    if edema is not None:
-        arrays["edema"] = edema[labels > 0].astype(np.float32)
+    maps = {"edema": scores.edema_map, "evidence": scores.evidence_map}
+    for name, values in maps.items():
+        if values is not None:
+            arrays[name] = values[labels > 0].astype(np.float32)
     buffer = BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # names are no options of it
     return buffer.getvalue()
@@ -100,16 +92,16 @@ def read_npz(path: Path) -> Found:
             if document["version"] != VERSION:
                 raise FindingsError("the report was written by another version of this software")
             localisation = _localisation(document, file)
-            edema = None
-            if "edema" in file:
-                edema = np.zeros(localisation.labels.shape, np.float32)
-                edema[localisation.labels > 0] = file["edema"]
-            bodies = zip(localisation.vertebrae, document["levels"], strict=True)
+            levels = zip(localisation.vertebrae, document["levels"], strict=True)
             scores = Scores(
-                tuple(_level(vertebra, level) for vertebra, level in bodies),
-                edema,
-                _abstentions(document["withheld"]),
-                document["edema_threshold"],
+                levels=tuple(
+                    replace(_value(LevelFindings, level), vertebra=vertebra)
+                    for vertebra, level in levels
+                ),
+                edema_map=_map(localisation, file, "edema"),
+                abstentions=_value(tuple[Abstention, ...], document["withheld"]),
+                edema_threshold=document["edema_threshold"],
+                evidence_map=_map(localisation, file, "evidence"),
             )
     except _UNREADABLE as error:
         raise FindingsError("what the report was written from cannot be read any more") from error
@@ -132,19 +124,6 @@ def _plain(value: object) -> object:
     raise TypeError(type(value).__name__)
 
 
-def _level_document(level: LevelFindings) -> dict[str, Any]:
-    document = {
-        "vertebra": asdict(level.vertebra),
-        "features": {name: asdict(sign) for name, sign in level.features.items()},
-        "mimics": dict(level.mimics),
-        "in_distribution": level.in_distribution,
-    }
-    for name in ("edema", "fracture", "acuity", "etiology"):
-        finding = getattr(level, name)
-        document[name] = None if finding is None else asdict(finding)
-    return document
-
-
 def _localisation(document: Mapping[str, Any], file: Mapping[str, Any]) -> Localisation:
     box = tuple(slice(start, stop) for start, stop in document["box"])
     grids = []
@@ -155,60 +134,42 @@ def _localisation(document: Mapping[str, Any], file: Mapping[str, Any]) -> Local
     return Localisation(
         labels=grids[0],
         affine=np.array(document["affine"], np.float64),
-        vertebrae=tuple(_vertebra(level["vertebra"]) for level in document["levels"]),
+        vertebrae=tuple(_value(Vertebra, level["vertebra"]) for level in document["levels"]),
         anchor=Anchor(document["anchor"]),
         structures=grids[1],
-        abstentions=_abstentions(document["abstentions"]),
+        abstentions=_value(tuple[Abstention, ...], document["abstentions"]),
     )
 
 
-def _abstentions(documents: Iterable[Mapping[str, str]]) -> tuple[Abstention, ...]:
-    return tuple(Abstention(**one) for one in documents)
+def _map(
+    localisation: Localisation, file: Mapping[str, Any], name: str
+) -> NDArray[np.float32] | None:
+    """A map of the bodies' voxels; None where there was none."""
+    if name not in file:
+        return None
+    grid = np.zeros(localisation.labels.shape, np.float32)
+    grid[localisation.labels > 0] = file[name]
+    return grid
 
 
-def _vertebra(document: Mapping[str, Any]) -> Vertebra:
-    name, size = document["name"], document["size"]
-    return Vertebra(
-        index=document["index"],
-        name=None if name is None else LevelName(**name),
-        alternatives=tuple(LevelName(**one) for one in document["alternatives"]),
-        coverage=Coverage(document["coverage"]),
-        centroid_lps_mm=np.array(document["centroid_lps_mm"], np.float64),
-        axes_lps=np.array(document["axes_lps"], np.float64),
-        size=None if size is None else BodySize(**size),
-        confidence=document["confidence"],
-    )
-
-
-def _level(vertebra: Vertebra, document: Mapping[str, Any]) -> LevelFindings:
-    edema, fracture = document["edema"], document["fracture"]
-    acuity, etiology = document["acuity"], document["etiology"]
-    return LevelFindings(
-        vertebra=vertebra,
-        edema=edema
-        and Edema(
-            edema["probability"],
-            Call(edema["call"]),
-            edema["extent_fraction"],
-            tuple(edema["limited_by"]),
-        ),
-        fracture=fracture
-        and Fracture(
-            fracture["probability"],
-            Call(fracture["call"]),
-            fracture["height_loss_percent"],
-            fracture["genant_grade"],
-            Shape(fracture["shape"]),
-        ),
-        acuity=acuity and AcuityFinding(Acuity(acuity["call"]), acuity["probability_unhealed"]),
-        etiology=etiology
-        and EtiologyFinding(
-            Etiology(etiology["call"]),
-            etiology["pathological_probability"],
-            tuple(map(Etiology, etiology["prediction_set"])),
-            tuple(etiology["limited_by"]),
-        ),
-        features={name: Feature(**sign) for name, sign in document["features"].items()},
-        mimics=document["mimics"],
-        in_distribution=document["in_distribution"],
-    )
+def _value(kind: Any, document: Any) -> Any:  # noqa: ANN401  of whatever type it is asked for
+    """Read a value of an annotated type back: what a dataclass gains later comes along."""
+    if document is None:
+        return None
+    origin, inside = get_origin(kind), get_args(kind)
+    if origin in {Union, UnionType}:
+        (kind,) = (one for one in inside if one is not NoneType)
+        return _value(kind, document)
+    if origin is tuple:
+        return tuple(_value(inside[0], one) for one in document)
+    if origin is Mapping:
+        return {name: _value(inside[1], one) for name, one in document.items()}
+    if is_dataclass(kind):
+        kinds = get_type_hints(kind)
+        values = {name: _value(kinds[name], one) for name, one in document.items()}
+        return kind(**values)  # type: ignore[operator]  # a class, by its use here
+    if origin is np.ndarray:
+        document = np.array(document, np.float64)
+    elif issubclass(kind, Enum):
+        document = kind(document)
+    return document

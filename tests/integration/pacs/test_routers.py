@@ -183,13 +183,19 @@ def test_the_archive_is_consistent_with_results_in_it(lua: Hospital, tmp_path: P
     assert [line for line in quarrels if "<AccessionNumber>" not in line] == []
 
 
-def test_a_reader_verifies_and_the_archive_gets_it(lua: Hospital, tmp_path: Path) -> None:
+def test_a_reader_verifies_and_the_archive_gets_it(
+    lua: Hospital, images: tuple[Path, Path], tmp_path: Path
+) -> None:
+    if not lua.service.jobs():  # run alone
+        send(images[0], lua.orthanc.dicom_port, "ORTHANC")
+        lua.service.finished(1)
     study = lua.study_uid
     before = lua.service.get(f"/v1/studies/{study}/report")
     called = next(level for level in before["levels"] if level["edema"]["call"] == "present")
     answer = lua.service.post(
-        f"/v1/studies/{study}/review?wait=60",
+        f"/v1/studies/{study}/review?wait=200",
         {
+            "report": lua.service.jobs()[0]["job_id"],
             "reader": {"name": "Reader^Anna", "organization": "Site"},
             "levels": [{"label_value": called["label_value"], "edema": "absent"}],
         },

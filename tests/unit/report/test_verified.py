@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from models.findings import Call, Localisation, Scores
+from models.findings import Acuity, Call, LevelFindings, Localisation, Scores, Vertebra
 from models.morphometry.morphometry import with_geometry
 from models.volume import Role
 from service.report.corrections import ReviewError
@@ -63,6 +64,40 @@ def test_what_was_found_comes_back_as_it_was(tmp_path: Path) -> None:
             assert getattr(mine, name) == getattr(theirs, name), name
         assert mine.vertebra.name == theirs.vertebra.name
         assert np.array_equal(mine.vertebra.axes_lps, theirs.vertebra.axes_lps)
+
+
+def test_everything_that_is_said_comes_back(tmp_path: Path) -> None:
+    result = made.result()
+    assert result.localisation is not None
+    assert result.scores is not None
+    first, second, third = result.scores.levels
+    assert second.edema is not None
+    assert second.acuity is not None
+    assert second.vertebra.size is not None
+    rich = replace(
+        second,
+        vertebra=replace(second.vertebra, size_sd=second.vertebra.size),
+        edema=replace(second.edema, extent_interval=(0.1, 0.6)),
+        acuity=replace(second.acuity, prediction_set=(Acuity.UNHEALED, Acuity.HEALED)),
+        distribution_score=0.7,
+        disagreements=("edema_against_contrast",),
+        safety=("possible_spondylodiscitis",),
+    )
+    evidence = np.where(result.localisation.labels > 0, np.float32(-0.5), np.float32(0))
+    scores = replace(result.scores, levels=(first, rich, third), evidence_map=evidence)
+    localisation = replace(
+        result.localisation, vertebrae=tuple(level.vertebra for level in scores.levels)
+    )
+    _, back = kept(replace(result, localisation=localisation, scores=scores), tmp_path)
+    assert back.evidence_map is not None
+    assert np.array_equal(back.evidence_map, evidence)
+    for mine, theirs in zip(back.levels, scores.levels, strict=True):
+        for field in fields(LevelFindings):
+            if field.name not in {"vertebra", "geometry"}:
+                assert getattr(mine, field.name) == getattr(theirs, field.name), field.name
+        for field in fields(Vertebra):
+            ours, others = (getattr(one.vertebra, field.name) for one in (mine, theirs))
+            assert np.array_equal(ours, others), field.name
 
 
 def test_equal_findings_give_equal_bytes() -> None:
