@@ -71,6 +71,7 @@ soak: $(VENV)/.tested  ## Run the tests that take an hour: kill -9 by the hundre
 bench: $(VENV)/.tested  ## Time every stage beside floors and a stock network, then the service
 	$(BIN)/python -m tests.benchmark
 	$(BIN)/python -m tests.benchmark.service
+	$(BIN)/python -m tests.benchmark.network
 
 evaluate: $(VENV)/.tested  ## Judge the shipped bundles on held-out synthetic studies (kept in var/)
 	$(BIN)/acuity train evaluate --synthetic validate --count $(STUDIES) \

@@ -1,5 +1,7 @@
 """What waits on the network: pulls, deliveries, and how far archives were read."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -9,7 +11,7 @@ branch_labels = None
 depends_on = None
 
 
-def _waiting() -> list[sa.Column]:
+def _waiting() -> list[sa.Column[Any]]:
     return [
         sa.Column("id", sa.String(64), primary_key=True),
         sa.Column("state", sa.String(16), nullable=False),
