@@ -32,10 +32,12 @@ from models.findings import (
     StudyVolumes,
     Vertebra,
 )
+from models.registry import resolve
 from service.batch.run import Asked, OpenJobs, run_batch
 from service.batch.workers import local_jobs
 from service.jobs import worker
 from service.pipeline import Stages, reader
+from service.report.document import BundleReport
 from service.report.outputs import Format
 from service.settings import Settings
 from tests.builders import Grid, classic_stack, to_bytes, write_all
@@ -110,6 +112,16 @@ def score(volumes: StudyVolumes, localisation: Localisation) -> Scores:
     return Scores(tuple(levels), np.zeros(localisation.labels.shape, np.float32))
 
 
+def stages(settings: Settings) -> Stages:
+    """Stand-ins under the names of the bundles that serve; the worker would open those else."""
+    bundles = [
+        resolve(name, bundle_dir=settings.bundle_dir)
+        for name in (settings.localiser_bundle, settings.scorer_bundle)
+    ]
+    named = [BundleReport(name=b.name, version=b.version, sha256=b.sha256) for b in bundles]
+    return Stages(reader(settings), localise, score, tuple(named))
+
+
 def stand_in_jobs() -> OpenJobs:
     """Jobs whose workers are this program."""
     return partial(local_jobs, command=READER)
@@ -146,7 +158,7 @@ def _main() -> None:
         root, out, workers = sys.argv[1:]
         run(Path(root), Path(out), int(workers))
         return
-    worker._open = lambda settings: Stages(reader(settings), localise, score)
+    worker._open = stages
     worker.main()
 
 
