@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict
 
 from service.jobs.job import CallSummary, Job, JobReason, JobState
 
-
 _JOB_ID: Final = "5f0c7b1e5f0c7b1e5f0c7b1e5f0c7b1e"
 
 
