@@ -63,8 +63,8 @@ CALLED: Final = tuple(ACCEPTED)
 EVEN: Final = 0.5
 """Nothing is called present below an even chance, however rare it is among the negatives."""
 
-DISCITIS: Final = AcceptedErrors(missed=0.05, false=0.01)
-"""For the safety flag, which is raised from the lower threshold on."""
+FALSE_ALARMS: Final = 0.05
+"""Share of levels without infection on which the safety flag may be raised."""
 
 FEWEST: Final = 8
 """With fewer answers of a class nothing is fitted for a head."""
@@ -108,7 +108,7 @@ def fit_calibration(
     logits, positive = _answers(every, "mimic_discitis")
     if positive.sum() >= FEWEST:
         chance = platt["mimic_discitis"].probability(logits)
-        points["discitis"] = choose_point(chance, positive, DISCITIS, chosen_on)
+        points["discitis"] = choose_flag(chance, positive, chosen_on)
     heights = reference_heights(training)
     return FittedCalibration(
         calibration={
@@ -202,6 +202,20 @@ def choose_point(
         high=round(high, 4),
         sensitivity=round(float((probability[positive] >= high).mean()), 4),
         specificity=round(float((probability[~positive] < low).mean()), 4),
+        chosen_on=chosen_on,
+    )
+
+
+def choose_flag(
+    probability: NDArray[np.float64], positive: NDArray[np.bool_], chosen_on: str
+) -> OperatingPoint:
+    """One threshold that raises no more false alarms than `FALSE_ALARMS`."""
+    threshold = round(float(np.quantile(probability[~positive], 1 - FALSE_ALARMS)), 4)
+    return OperatingPoint(
+        low=threshold,
+        high=threshold,
+        sensitivity=round(float((probability[positive] >= threshold).mean()), 4),
+        specificity=round(float((probability[~positive] < threshold).mean()), 4),
         chosen_on=chosen_on,
     )
 

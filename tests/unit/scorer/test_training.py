@@ -21,7 +21,7 @@ from training.phantom.painting.tissues import LevelTruth
 from training.phantom.scene import Scene, SceneRequest, sample_scene
 from training.scorer.augment import augmented
 from training.scorer.cache import LevelSet, level_set, load_levels, packed, save_levels, unpacked
-from training.scorer.calibrate import AcceptedErrors, choose_point, fit_platt
+from training.scorer.calibrate import AcceptedErrors, choose_flag, choose_point, fit_platt
 from training.scorer.conformal import conformal_quantile
 from training.scorer.export import draft_of, finish
 from training.scorer.losses import batch_losses, positive_weights
@@ -247,6 +247,15 @@ def test_operating_point_of_overlapping_and_of_separate_classes() -> None:
     apart = choose_point(np.where(positive, 0.9, 0.1), positive, accepted, "toy")
     assert (apart.low, apart.high) == (0.5, 0.5)
     assert (apart.sensitivity, apart.specificity) == (1.0, 1.0)
+
+
+def test_a_safety_flag_is_bounded_by_its_false_alarms() -> None:
+    rng = np.random.default_rng(0)
+    positive = np.arange(1000) < 40
+    point = choose_flag(np.where(positive, 0.3, 0.1) + rng.uniform(0, 0.3, 1000), positive, "toy")
+    assert point.low == point.high
+    assert point.specificity == pytest.approx(0.95, abs=0.005)
+    assert 0.5 < point.sensitivity < 1.0
 
 
 def test_conformal_quantile_covers() -> None:
