@@ -51,6 +51,7 @@ class LevelSettings:
             or T13, and beside L1; others have next to none.
         conus_place, conus_spread: Where the cord ends, in levels below the centre of L1, and the
             standard deviation of that.
+        conus_mistaken: How likely it is, beside the peak, that roots were taken for cord.
         doubtful: A name less sure than this makes the numbering uncertain.
         smallest_alternative: Names less probable than this are not reported.
         least_confidence: Mean confidence of the bodies under which an image is unlike those that
@@ -68,12 +69,13 @@ class LevelSettings:
     sharpness: float = 1.0
     anchor_odds: float = 3.0
     below_s1: float = 0.2
-    rib_ml: float = 0.25
-    rib_thoracic: float = 0.85
-    rib_last: float = 0.6
-    rib_lumbar: float = 0.05
+    rib_ml: float = 0.6
+    rib_thoracic: float = 0.65
+    rib_last: float = 0.2
+    rib_lumbar: float = 0.04
     conus_place: float = 0.1
-    conus_spread: float = 0.8
+    conus_spread: float = 0.9
+    conus_mistaken: float = 0.15
     doubtful: float = 0.75
     smallest_alternative: float = 0.01
     least_confidence: float = 0.0
@@ -144,7 +146,7 @@ def below_s1_ratio(
 
 def rib_evidence(ribs_ml: NDArray[np.float64], settings: LevelSettings) -> NDArray[np.float64]:
     """(bodies, states) likelihood of finding a rib, or none; 1 where ribs are out of view."""
-    chance = np.full(STATES, 0.01)
+    chance = np.full(STATES, 0.02)
     chance[[LEVELS.index(name) for name in THORACIC[:11]]] = settings.rib_thoracic
     chance[[LEVELS.index("T12"), LEVELS.index("T13")]] = settings.rib_last
     chance[LEVELS.index("L1")] = settings.rib_lumbar
@@ -159,7 +161,7 @@ def conus_evidence(offset: float, settings: LevelSettings) -> NDArray[np.float64
     The cord ends between T12 and L2 in nearly everybody (Tokgoz, KJR 2014), so it tells levels
     apart that lie far from each other and neighbours hardly.
     """
-    likelihood = np.full(STATES, 0.02)
+    likelihood = np.full(STATES, settings.conus_mistaken)
     for name, place in _PLACE.items():
         away = (place + offset - settings.conus_place) / settings.conus_spread
         likelihood[LEVELS.index(name)] += np.exp(-0.5 * away * away)

@@ -121,8 +121,15 @@ def fitted(counted: Counted, usual: LevelSettings) -> LevelSettings:
             false = float((seen["rib_lumbar"] >= threshold).mean())
             return hit - false
 
-        threshold = max(THRESHOLDS_ML.tolist(), key=worth)
-        rates = {name: _rate(values >= threshold) for name, values in seen.items()}
+        # On real scans fewer ribs are found and more is taken for one than on synthetic ones. The
+        # defaults were chosen with real scans in view: what is counted here may only be weaker.
+        threshold = max(usual.rib_ml, max(THRESHOLDS_ML.tolist(), key=worth))
+        counted_rates = {name: _rate(values >= threshold) for name, values in seen.items()}
+        rates = {
+            "rib_thoracic": min(usual.rib_thoracic, counted_rates["rib_thoracic"]),
+            "rib_last": min(usual.rib_last, counted_rates["rib_last"]),
+            "rib_lumbar": max(usual.rib_lumbar, counted_rates["rib_lumbar"]),
+        }
         settings = replace(settings, rib_ml=round(threshold, 3), **rates)
     if len(counted.confidence) >= FEWEST:
         lowest = float(np.percentile(counted.confidence, UNLIKE_PERCENT))
