@@ -14,13 +14,10 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from safetensors.torch import load
 from torch import Tensor, nn
 
 from models.localiser.classes import Structure
-from models.localiser.network import LocaliserNetwork, ServedLocaliser
-from models.manifest import MODEL_SAFETENSORS
-from models.registry import Bundle, open_verified
+from models.localiser.network import LocaliserNetwork
 from training.datasets.manifest import Manifest
 from training.datasets.rows import Split
 from training.datasets.selection import chosen, data_digest
@@ -144,11 +141,17 @@ class LocaliserTrainee:
 
 def localiser_trainee(
     recipe: FitRecipe,
-    bundle: Bundle | None,
+    network: LocaliserNetwork,
     manifest: Manifest | None,
     crops: CropSettings | None = None,
 ) -> LocaliserTrainee:
     """Make a localiser ready to be trained.
+
+    Args:
+        recipe: Of the run.
+        network: As the run starts from it; the teacher where there are masks.
+        manifest: Rows with masks, None for synthetic patients only.
+        crops: What a crop looks like.
 
     Raises:
         FitRecipeError: Masks are given without a network that could be the teacher.
@@ -156,16 +159,12 @@ def localiser_trainee(
         MaskError: A mask cannot be read.
     """
     crops = crops or CropSettings()
-    network = LocaliserNetwork(**(bundle.network.arguments if bundle else {}))
-    if bundle is not None:
-        served = ServedLocaliser(network)
-        served.load_state_dict(load(open_verified(bundle)[MODEL_SAFETENSORS]))
     phantom = load_phantom(recipe.data.phantom) if recipe.data.phantom else None
     told = f"{recipe.data.phantom}"
     scans: list[Scan] = []
     rng = np.random.default_rng(VALIDATION_SEED)
     if manifest is not None:
-        if bundle is None:
+        if recipe.model.start == "scratch":
             raise FitRecipeError("model: masks need a trained network to start from as a teacher")
         told += data_digest(manifest)
         scans = masked_scans(chosen(manifest, [Split.TRAIN]), network)

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load
+from torch import nn
 
 from models.errors import BundleError
+from models.localiser.network import LocaliserNetwork, ServedLocaliser
 from models.manifest import MODEL_SAFETENSORS
 from models.registry import Bundle, open_verified, read_bundle, resolve
 from models.scorer.network import ScorerNetwork
@@ -81,12 +84,31 @@ def prepare(recipe: FitRecipe, run: Path) -> ScorerTrainee | LocaliserTrainee:
     settings = Settings()
     bundle = start_bundle(recipe, settings)
     manifest = sound_manifest(recipe)
+    arguments = bundle.network.arguments if bundle else {}
     if recipe.model.kind == "localiser":
-        return localiser_trainee(recipe, bundle, manifest)
-    network = ScorerNetwork(**(bundle.network.arguments if bundle else {}))
+        localiser = LocaliserNetwork(**arguments)
+        if bundle is not None:
+            load_weights(ServedLocaliser(localiser), bundle)
+        return localiser_trainee(recipe, localiser, manifest)
+    scorer = ScorerNetwork(**arguments)
     if bundle is not None:
+        load_weights(scorer, bundle)
+    return _scorer(recipe, run, scorer, manifest, settings)
+
+
+def load_weights(network: nn.Module, bundle: Bundle) -> None:
+    """Fill a network with the weights of a verified bundle.
+
+    Raises:
+        BundleError: They are those of an older or newer network than this version trains.
+    """
+    try:
         network.load_state_dict(load(open_verified(bundle)[MODEL_SAFETENSORS]))
-    return _scorer(recipe, run, network, manifest, settings)
+    except (RuntimeError, SafetensorError) as error:
+        raise BundleError(
+            f"{bundle.name} {bundle.version} holds another network than this version trains: "
+            "start from a newer bundle, or from scratch"
+        ) from error
 
 
 def _scorer(

@@ -125,7 +125,7 @@ def _tracker(recipe: FitRecipe, trainee: Trainee) -> Any:  # noqa: ANN401  mlflo
         return None
     if find_spec("mlflow") is None:
         raise FitError("MLFLOW_TRACKING_URI is set: install mlflow-skinny, or unset it")
-    import mlflow  # noqa: PLC0415  # type: ignore[import-not-found]
+    import mlflow  # type: ignore[import-not-found]  # noqa: PLC0415
 
     mlflow.set_experiment(f"acuity-{recipe.model.kind}")
     mlflow.start_run()
