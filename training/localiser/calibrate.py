@@ -195,13 +195,14 @@ def _apart(ours: BodySize, true: BodySize) -> tuple[float, ...]:
 def main() -> int:
     """Count and write the settings."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path, help="of training; else a bundle")
+    parser.add_argument("--bundle-dir", type=Path)
     parser.add_argument("--count", type=int, default=150)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     recipe = load_recipe("validate")
     cases = [draw_case(recipe, FIRST + number) for number in range(given.count)]
-    localiser = open_localiser(None, given.checkpoint)
+    localiser = open_localiser(given.bundle_dir, given.checkpoint)
     calibration = {
         "levels": asdict(fitted(count(cases, localiser), LevelSettings())),
         "size_spread": asdict(size_spread(cases, localiser)),
