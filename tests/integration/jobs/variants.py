@@ -24,11 +24,12 @@ def variants(count: int) -> Iterator[Study]:
 def _variant(folder: Path, number: int) -> Iterator[tuple[str, bytes]]:
     for path in sorted(folder.rglob("*.dcm")):
         dataset = dcmread(path)
-        if "InversionTime" not in dataset and "DIXON" not in str(dataset.ImageType).upper():
+        if "InversionTime" not in dataset and "WATER" not in dataset.ImageType:
             continue
         for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
             setattr(dataset, keyword, f"{dataset[keyword].value}.{number + 1}")
         dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
         buffer = io.BytesIO()
         dataset.save_as(buffer)
-        yield path.name, buffer.getvalue()
+        # Series may call their files alike.
+        yield "-".join(path.relative_to(folder).parts), buffer.getvalue()
