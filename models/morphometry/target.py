@@ -37,6 +37,9 @@ ROOM_MM: Final = 3.0
 DISPLACED_MM: Final = 1.5
 """A wall that stands further behind its neighbours' line than this is not whole."""
 
+KEPT_PART: Final = 0.1
+"""Part of the wall's height that a fragment leaves in place."""
+
 _ROUNDS: Final = 4
 _SETTLED_MM: Final = 0.05
 
@@ -56,7 +59,7 @@ def target_of(own: Outline, resolution: Resolution, limit: Array | None = None) 
     head = own.middle
     for _ in range(_ROUNDS):
         front, behind = _walls(own, head)
-        depth = min(behind, _limit(limit, head)) - front
+        depth = min(behind, _limit(own, limit, head)) - front
         if not depth * MOST_PART >= CORTEX_MM:
             return Missing.OUTLINE_UNCLEAR if np.isnan(depth) else Missing.BODY_TOO_SHALLOW
         back = front + min(max(DEPTH_PART * depth, CORTEX_MM), MOST_PART * depth)
@@ -93,13 +96,18 @@ def with_approaches(
     )
 
 
-def _limit(limit: Array | None, head: float) -> float:
-    """Place along `back` behind which a wall counts as displaced, at a height."""
-    if limit is None:
-        return np.inf
-    (low_back, low_head), (high_back, high_head) = limit
-    part = (head - low_head) / (high_head - low_head)
-    return float(low_back + part * (high_back - low_back)) + DISPLACED_MM
+def _limit(own: Outline, limit: Array | None, head: float) -> float:
+    """Place along `back` behind which a wall counts as displaced, at a height.
+
+    A fragment seldom takes the whole wall, so what is left of it tells as well as the neighbours
+    do, which may be broken themselves.
+    """
+    left = float(np.nanquantile(own.wall[:, 0], KEPT_PART))
+    if limit is not None:
+        (low_back, low_head), (high_back, high_head) = limit
+        part = (head - low_head) / (high_head - low_head)
+        left = min(left, float(low_back + part * (high_back - low_back)))
+    return left + DISPLACED_MM
 
 
 def _walls(own: Outline, head: float) -> tuple[float, float]:

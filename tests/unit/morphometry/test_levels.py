@@ -148,7 +148,7 @@ def test_no_arch_gives_no_pedicle_and_no_approach() -> None:
 
 
 def test_a_narrow_stack_does_not_show_the_pedicles() -> None:
-    level = levels(localised([Solid(width=22.0)], Stack(shape=(5, 80, 122))))[0]
+    level = levels(localised([Solid(width=14.0)], Stack(shape=(6, 80, 122))))[0]
 
     assert level.reasons["pedicle_right"] is Missing.OUTSIDE_FIELD_OF_VIEW
 

@@ -10,7 +10,7 @@ import pytest
 from models.findings import LevelName, Localisation, Vertebra
 from models.morphometry.maps import Resolution
 from models.morphometry.morphometry import measure_levels
-from models.morphometry.result import LevelGeometry, Missing, Target
+from models.morphometry.result import CUT_SIDEWAYS, LevelGeometry, Missing, Target
 from tests.unit.morphometry.solids import Solid, Stack, localised, turned
 
 SHAPES = {
@@ -160,3 +160,25 @@ def test_a_body_that_is_not_in_the_label_map_has_no_geometry() -> None:
     assert geometry.target is None
     assert geometry.posterior_wall is None
     assert geometry.reasons["target"] is Missing.OUTLINE_UNCLEAR
+
+
+def test_a_body_cut_sideways_has_its_middle_from_the_canal_and_says_so() -> None:
+    solid = Solid(rounding=2.5)
+    stack = Stack((4.4, 0.9, 0.9), shape=(11, 80, 122), middle=(9.5, 9.0, 0.4))
+
+    geometry = geometry_of(localised([solid], stack))
+
+    target = target_of(geometry)
+    assert CUT_SIDEWAYS in target.limited_by
+    assert np.linalg.norm(target.point_lps_mm - solid.target) < 2.0
+    assert geometry.volume is None
+    assert geometry.reasons["volume"] is Missing.PARTIAL_BODY
+
+
+def test_a_body_cut_together_with_its_canal_has_no_target() -> None:
+    stack = Stack((4.4, 0.9, 0.9), shape=(7, 80, 122), middle=(14.0, 9.0, 0.4))
+
+    geometry = geometry_of(localised([Solid(rounding=2.5)], stack))
+
+    assert geometry.target is None
+    assert geometry.reasons["target"] is Missing.PARTIAL_BODY
