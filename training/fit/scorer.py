@@ -23,7 +23,7 @@ from training.scorer.augment import augmented
 from training.scorer.losses import batch_losses, positive_weights
 from training.scorer.pool import Batch, LevelPool
 
-FEWEST_LEVELS: Final = 20
+FEWEST_LEVELS: Final = 6
 """Of the training part."""
 
 REPORTED: Final = ("edema", "fracture", "unhealed", "pathological")

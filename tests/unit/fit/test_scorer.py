@@ -76,9 +76,9 @@ def test_labels_without_shape_height_and_map_still_train(levels: Path) -> None:
 
 
 def test_too_few_levels_to_train_on(tmp_path: Path) -> None:
-    write_levels(tmp_path / "labelled", 2)
+    write_levels(tmp_path / "labelled", 1)
     write_levels(tmp_path / "validation", 1, seed=4)
-    with pytest.raises(TooFewLevelsError, match="6 levels to train on"):
+    with pytest.raises(TooFewLevelsError, match="3 levels to train on"):
         trainee(tmp_path)
 
 
