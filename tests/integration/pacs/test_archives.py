@@ -141,13 +141,13 @@ def test_what_the_archive_has_and_we_missed_is_found_on_start(
         for each in builders.classic_stack(PIXELS[:2], study=name):
             each.StudyDate = day
             peer.store(builders.to_bytes(each))
-    gateway, jobs = make_gateway(quiet_s=600, **archive(peer, reconcile_days=7))
+    gateway, jobs = make_gateway(quiet_s=1, **archive(peer, reconcile_days=7))
     until(lambda: len(jobs.submitted) == 2)
     found = {study.key for study in gateway.folder.studies()}
     assert found == {digest_of(builders.uid(name)) for name in ("one", "two")}
     gateway.close()
     # Nothing is missing now, so nothing is pulled again.
-    gateway, jobs = make_gateway(quiet_s=600, **archive(peer, reconcile_days=7))
+    gateway, jobs = make_gateway(quiet_s=1, **archive(peer, reconcile_days=7))
     time.sleep(1.5)
     assert jobs.submitted == []
 
@@ -157,7 +157,7 @@ def test_orthancs_changes_are_followed_without_an_echo(
 ) -> None:
     monkeypatch.setattr(gateway_module, "FOLLOW_S", 0.3)
     monkeypatch.setattr(reconcile, "CHANGES_AT_ONCE", 3)
-    _, jobs = make_gateway(quiet_s=600, **archive(peer, orthanc_url=peer.http))
+    _, jobs = make_gateway(quiet_s=1, **archive(peer, orthanc_url=peer.http))
     stack = builders.classic_stack(PIXELS)
     for each in stack[:3]:
         peer.store(builders.to_bytes(each))
