@@ -49,7 +49,7 @@ def started(command: str, log: Path, **settings: object) -> Iterator[str]:
             yield line
         finally:
             process.terminate()
-            process.wait(timeout=30)
+            process.wait(timeout=120)
             process.stdout.close()
 
 
