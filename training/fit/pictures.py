@@ -33,7 +33,10 @@ def draw_levels(
             axes.imshow(fluid, cmap="gray", vmin=-1.2, vmax=1.2)
         below = rows[1, level]
         size = (-0.5, fluid.shape[1] - 0.5, fluid.shape[0] - 0.5, -0.5)
-        below.imshow(edema[middle], cmap="inferno", alpha=0.5, vmin=0, vmax=1, extent=size)
+        # The map is taught inside the body only; around it, it says nothing.
+        inside = image[1, middle].reshape(edema.shape[1], 2, edema.shape[2], 2).mean(axis=(1, 3))
+        shown = np.ma.masked_where(inside < 0.5, edema[middle])
+        below.imshow(shown, cmap="inferno", alpha=0.5, vmin=0, vmax=1, extent=size)
         below.contour(image[1, middle], levels=[0.5], colors="cyan", linewidths=0.8)
         rows[0, level].set_title(_told(answers[0][level], answers[1][level]), fontsize=6)
     figure.savefig(path, dpi=110)
