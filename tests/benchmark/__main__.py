@@ -3,6 +3,7 @@
     python -m tests.benchmark                            what `make bench` runs
     python -m tests.benchmark --study DIR                on a study of your own
     python -m tests.benchmark --study DIR --no-peer      without the [train] extra
+    python -m tests.benchmark --no-phantom               without the synthetic spine's own figures
 
 The exit code is 1 when the whole of it is not `--at-least` times faster than the stock network.
 """
@@ -27,6 +28,7 @@ from tests.benchmark.floors import gemm_flops_per_second, read_seconds, write_se
 from tests.benchmark.localiser import localiser_text, time_localiser
 from tests.benchmark.measure import Bench, Run
 from tests.benchmark.peer import PeerTime, plan_for, time_peer
+from tests.benchmark.phantom import phantom_text, time_phantom
 from tests.benchmark.scorer import scorer_text, time_scorer
 from tests.benchmark.study import write_benchmark_study
 from tests.benchmark.table import Line, machine, peer_text, stage_table
@@ -49,6 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with TemporaryDirectory(prefix="acuity-bench-") as folder:
         scratch = Path(folder)
         figures, reference, typical = _ours(options, scratch)
+        if options.phantom and trained:
+            drawn = time_phantom(scratch)
+            _say(phantom_text(drawn))
+            figures["phantom"] = asdict(drawn)
     ratio = None
     if options.peer:
         spacing = reference.spacing
@@ -158,6 +164,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--phantom", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--peer-forwards", type=int, default=2, metavar="N")
     parser.add_argument("--at-least", type=float, default=200.0, metavar="TIMES")
     parser.add_argument("--json", type=Path, metavar="FILE")

@@ -25,24 +25,33 @@ CASE_PITCH_MM: Final = (1.6, 1.0, 1.0)
 ANGULATION_DEG: Final = 1.5
 
 
-def write_patient(recipe: PhantomRecipe, number: int, out: Path) -> WrittenStudy:
+def write_patient(
+    recipe: PhantomRecipe,
+    number: int,
+    out: Path,
+    *,
+    roles: tuple[Role, ...] | None = None,
+    extras: ExtraSeries | None = None,
+) -> WrittenStudy:
     """Write one patient of a recipe: `dicom/`, `truth.json` and the label maps.
 
     Args:
         recipe: What patients and scans are drawn from.
         number: Which patient; the same one gives the same bytes.
         out: The study's folder, created when missing.
+        roles: Series of the spine; drawn by default.
+        extras: Rates of further series; those of a mixed archive by default.
     """
     scene = recipe.scene(number)
     rng = np.random.default_rng([scene.seed, 2])
     shape = tuple(int(mm / pitch) for mm, pitch in zip(EXTENT_MM, CASE_PITCH_MM, strict=True))
     case = paint_case(scene, grid_around(scene.aim, (shape[0], shape[1], shape[2]), CASE_PITCH_MM))
-    roles = tuple(role for role in draw_roles(rng) if role is not Role.DIXON_FAT)
+    drawn = draw_roles(rng)
     plan = StudyRecipe(
-        roles=roles,
+        roles=tuple(role for role in roles or drawn if role is not Role.DIXON_FAT),
         angulation_deg=ANGULATION_DEG,
         flaws=HeaderFlaws(),
-        extras=ExtraSeries(),
+        extras=extras or ExtraSeries(),
         storage=None,
         mix=recipe.acquisition,
     )

@@ -12,7 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.volume import Role, Volume
-from training.phantom.painting.grid import FineGrid, fine_grid
+from training.phantom.painting.grid import (
+    COARSEST_IN_PLANE_MM,
+    FINE_IN_PLANE_MM,
+    FINEST_IN_PLANE_MM,
+    FineGrid,
+    fine_grid,
+)
 from training.phantom.painting.tissues import TissueGrid
 from training.phantom.scanner.acquisition import acquire, with_spacing
 from training.phantom.scanner.conditions import Conditions, draw_conditions
@@ -21,7 +27,7 @@ from training.phantom.scanner.mix import TRAIN, AcquisitionMix
 from training.phantom.scanner.physics import SignalTable
 from training.phantom.scanner.placement import StackTarget, place_slices
 from training.phantom.scanner.protocols import Protocol, sample_protocol, sample_role
-from training.phantom.scanner.sampling import SliceGeometry
+from training.phantom.scanner.sampling import FINEST, SliceGeometry
 from training.phantom.scanner.truth import truth_on
 from training.phantom.scene import Scene, paint
 
@@ -71,9 +77,21 @@ def target_of(scene: Scene, extent_mm: tuple[float, float, float] = EXTENT_MM) -
     return StackTarget(scene.aim.middle, np.stack([axes[0], -axes[2], axes[1]]), extent_mm)
 
 
-def grid_under(slices: SliceGeometry) -> FineGrid:
-    """The fine grid to paint for a stack of slices."""
-    return fine_grid(slices.affine, slices.shape, slices.thickness_mm)
+def grid_under(slices: SliceGeometry, acquired_mm: tuple[float, float] | None = None) -> FineGrid:
+    """The fine grid to paint for a stack of slices.
+
+    Args:
+        slices: Where the acquired voxels lie.
+        acquired_mm: (rows, columns) true resolution of the scan: painting much finer than it is
+            blurred away. None paints at the usual pitch.
+    """
+    pitch = (FINE_IN_PLANE_MM, FINE_IN_PLANE_MM)
+    if acquired_mm is not None:
+        rows, columns = np.clip(
+            np.divide(acquired_mm, FINEST), FINEST_IN_PLANE_MM, COARSEST_IN_PLANE_MM
+        )
+        pitch = (float(rows), float(columns))
+    return fine_grid(slices.affine, slices.shape, slices.thickness_mm, in_plane_mm=pitch)
 
 
 def draw_image(
@@ -114,7 +132,7 @@ def _drawn(
     rng: np.random.Generator,
     how: tuple[Conditions, SignalTable | None],
 ) -> Drawn:
-    tissue = paint(scene, grid_under(slices)).finish()
+    tissue = paint(scene, grid_under(slices, protocol.acquired_mm)).finish()
     volume = acquire(tissue, protocol, rng, slices=slices, conditions=how[0], table=how[1])
     structure, body = truth_on(tissue, volume)
     return Drawn(volume, structure, body, protocol, tissue)

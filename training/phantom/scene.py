@@ -14,7 +14,17 @@ from typing import Final
 import numpy as np
 
 from models.errors import GeometryError
-from training.phantom.anatomy import arch, backdrop, body, canal, disc, ligaments, ribs, sacrum
+from training.phantom.anatomy import (
+    arch,
+    backdrop,
+    body,
+    canal,
+    disc,
+    implants,
+    ligaments,
+    ribs,
+    sacrum,
+)
 from training.phantom.anatomy.posture import rotation
 from training.phantom.anatomy.spine import (
     BodyShape,
@@ -39,6 +49,11 @@ from training.phantom.disease import (
     paint_surroundings,
     sample_diseases,
 )
+from training.phantom.disease.sacral import (
+    SacralFracture,
+    paint_sacral_fracture,
+    sample_sacral_fracture,
+)
 from training.phantom.painting.grid import Canvas, FineGrid, Vector
 
 REGIONS: Final[Mapping[str, float]] = {
@@ -50,6 +65,7 @@ REGIONS: Final[Mapping[str, float]] = {
 }
 """Fields of view and how often they are drawn."""
 
+OLD_YEARS: Final = 75.0
 IN_VIEW_LEVELS: Final = 6
 """Levels on each side of the aimed one that may be drawn diseased."""
 
@@ -64,6 +80,8 @@ class SceneRequest:
         diseases: Level name to the disease wanted there; given, no other disease is sampled.
         healthy: No disease at all.
         numbering: Numbering variant.
+        screwed: Neighbouring levels with pedicle screws and rods.
+        sacral_fracture: An insufficiency fracture of the sacrum.
         mix: Prevalences of diseases.
     """
 
@@ -72,6 +90,8 @@ class SceneRequest:
     diseases: Mapping[str, Disease] = field(default_factory=dict)
     healthy: bool = False
     numbering: str | None = None
+    screwed: tuple[str, ...] = ()
+    sacral_fracture: bool = False
     mix: DiseaseMix = field(default_factory=DiseaseMix)
 
 
@@ -102,6 +122,8 @@ class Scene:
         discs: Level name to the look of the disc below it.
         arches: Level name to its posterior elements.
         ribs, ligaments, canal, sacrum, backdrop: The rest.
+        implants: Screws and rods, None in most.
+        sacral_fracture: None in most.
     """
 
     seed: int
@@ -117,6 +139,8 @@ class Scene:
     canal: canal.CanalForm
     sacrum: sacrum.Sacrum
     backdrop: backdrop.Backdrop
+    implants: implants.Implants | None = None
+    sacral_fracture: SacralFracture | None = None
 
     @property
     def numbers(self) -> dict[str, int]:
@@ -160,7 +184,29 @@ def sample_scene(seed: int, request: SceneRequest | None = None) -> Scene:
         canal=canal.sample_canal(rng, spine),
         sacrum=sacrum.sample_sacrum(rng, spine),
         backdrop=backdrop.sample_backdrop(rng, spine, _tips(spine, arches)),
+        implants=_implants(seed, levels, region, request),
+        sacral_fracture=_sacral_fracture(seed, subject, request),
     )
+
+
+def _implants(
+    seed: int, levels: tuple[str, ...], region: str, request: SceneRequest
+) -> implants.Implants | None:
+    # Drawn apart from the rest, so that a patient is the same with and without them.
+    rng = np.random.default_rng([seed, 3])
+    if request.screwed:
+        return implants.construct(request.screwed, levels, rng)
+    share = 0.0 if request.healthy or request.diseases else request.mix.implants
+    middle = levels.index(_centre_level(levels, region))
+    return implants.sample_implants(rng, levels, middle, share)
+
+
+def _sacral_fracture(seed: int, subject: Subject, request: SceneRequest) -> SacralFracture | None:
+    rng = np.random.default_rng([seed, 4])
+    if request.sacral_fracture:
+        return sample_sacral_fracture(rng, OLD_YEARS, 1.0)
+    share = 0.0 if request.healthy or request.diseases else request.mix.sacral_fracture
+    return sample_sacral_fracture(rng, subject.age_years, share)
 
 
 def _drawn(weights: Mapping[str, float], rng: np.random.Generator) -> str:
@@ -253,9 +299,13 @@ def paint(scene: Scene, grid: FineGrid) -> Canvas:
         paint_disc_disease(canvas, upper, lower, scene.disease(upper.level))
     canal.paint_canal(canvas, spine, scene.canal)
     sacrum.paint_sacrum(canvas, spine, scene.sacrum)
+    if scene.sacral_fracture is not None:
+        paint_sacral_fracture(canvas, spine, scene.sacral_fracture)
     _paint_behind(canvas, scene)
     for level, disease in scene.diseases.items():
         paint_surroundings(canvas, spine.bone(level), spine, disease)
+    if scene.implants is not None:
+        implants.paint_implants(canvas, spine, scene.arches, scene.implants)
     return canvas
 
 

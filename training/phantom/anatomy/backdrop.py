@@ -37,8 +37,11 @@ BACK_FROM_MM: Final = -6.0
 """Behind this place, from the posterior walls, lie muscles, skin and the table."""
 
 COARSE_BEFORE_MM: Final = 45.0
+KNOT: Final = 6
 SLICE_STEP: Final = 3
 """Soft tissue is drawn on every third fine slice and repeated."""
+
+Noise = NDArray[np.float32]
 
 _AIR, _FAT, _SKIN, _MUSCLE = (int(t) for t in (Tissue.AIR, Tissue.FAT, Tissue.SKIN, Tissue.MUSCLE))
 _BLOOD, _ORGAN = int(Tissue.FLOWING_BLOOD), int(Tissue.SOFT_ORGAN)
@@ -188,10 +191,14 @@ def paint_backdrop(canvas: Canvas, spine: Spine, tips: Vector, look: Backdrop) -
 @jit
 def _paint_backdrop(maps: Maps, patch: Patch, curve: _Curve, look: Backdrop) -> None:
     f = patch.frame
+    # Taken out of the tuple once: numba counts references each time an array is.
+    noise, tissues, fats = maps.noise, maps.tissue, maps.fat
     last = len(curve.left) - 1
     columns = patch.box[5]
+    knots = np.empty(columns // KNOT + 2)
     for k in range(0, patch.box[1], SLICE_STEP):
         for i in range(patch.box[3]):
+            _knots(noise, look.rough, f, (k, i), knots)
             j = 0
             while j < columns:
                 x = f[0, 0] * k + f[0, 1] * i + f[0, 2] * j + f[0, 3]
@@ -199,37 +206,59 @@ def _paint_backdrop(maps: Maps, patch: Patch, curve: _Curve, look: Backdrop) -> 
                 z = f[2, 0] * k + f[2, 1] * i + f[2, 2] * j + f[2, 3]
                 n = min(last, max(0, int((z - curve.start) / TABLE_STEP_MM)))
                 behind = y - curve.wall[n]
+                # Far before the spine organs need no finer outline than two rows and columns.
+                far = behind < -COARSE_BEFORE_MM
+                wide = 2 if far and j + 1 < columns else 1
+                if far and i % 2 == 1:
+                    for column in range(j, j + wide):
+                        tissues[k, i, column] = tissues[k, i - 1, column]
+                        fats[k, i, column] = fats[k, i - 1, column]
+                    j += wide
+                    continue
                 beside = x - curve.left[n]
-                rough = grain(maps.noise, look.rough, x, y, z)
-                # Before the spine every second column does: organs need no finer outline.
-                wide = 2 if behind < -COARSE_BEFORE_MM and j + 1 < columns else 1
+                knot, part = j // KNOT, (j % KNOT) / KNOT
+                rough = knots[knot] + part * (knots[knot + 1] - knots[knot])
                 if behind > BACK_FROM_MM:
                     place = (beside, behind, z, curve.tip[n], rough)
-                    tissue, fat = _behind(maps, look, place, 0.8 * (y - look.table))
+                    tissue, fat = _behind(noise, look, place, 0.8 * (y - look.table))
                 else:
                     place = (beside, behind, z, -behind - curve.depth[n], rough)
-                    tissue, fat = _front(maps, look, place)
+                    tissue, fat = _front(noise, look, place)
                 for column in range(j, j + wide):
-                    maps.tissue[k, i, column] = tissue
-                    maps.fat[k, i, column] = as_byte(fat)
+                    tissues[k, i, column] = tissue
+                    fats[k, i, column] = as_byte(fat)
                 j += wide
 
 
 @jit
+def _knots(
+    noise: Noise, texture: Texture, f: Vector, row: tuple[int, int], knots: NDArray[np.float64]
+) -> None:
+    """A texture at every `KNOT`th column of a row: its bumps are much longer than that."""
+    k, i = row
+    for n in range(len(knots)):
+        j = n * KNOT
+        x = f[0, 0] * k + f[0, 1] * i + f[0, 2] * j + f[0, 3]
+        y = f[1, 0] * k + f[1, 1] * i + f[1, 2] * j + f[1, 3]
+        z = f[2, 0] * k + f[2, 1] * i + f[2, 2] * j + f[2, 3]
+        knots[n] = grain(noise, texture, x, y, z)
+
+
+@jit
 def _behind(
-    maps: Maps, look: Backdrop, place: tuple[float, float, float, float, float], table: float
+    noise: Noise, look: Backdrop, place: tuple[float, float, float, float, float], table: float
 ) -> tuple[int, float]:
     """Skin and air, or what lies before them."""
     _, behind, _, tip, rough = place
     skin = max(behind - tip - look.back_fat * (1 + 0.09 * rough), table)
     if skin > -SKIN_MM:
         return (_AIR, 0.0) if skin > 0.0 else (_SKIN, 0.0)
-    return _back(maps, look, place)
+    return _back(noise, look, place)
 
 
 @jit
 def _back(
-    maps: Maps, look: Backdrop, place: tuple[float, float, float, float, float]
+    noise: Noise, look: Backdrop, place: tuple[float, float, float, float, float]
 ) -> tuple[int, float]:
     """Behind the posterior walls: muscles with fatty streaks, midline ligaments, fat with septa."""
     x, behind, z, tip, rough = place
@@ -239,16 +268,14 @@ def _back(
     reach = tip - 1.5 + 0.25 * min(side, 24.0) - 0.004 * side * side
     if side <= 3.5 + 0.05 * behind and 10.0 < behind < tip:
         # Between two spinous processes: fibres in fat, drawn over by bones and ligaments.
-        return _MUSCLE, min(
-            90.0, max(8.0, 45.0 + 22.0 * grain(maps.noise, look.fine, x, behind, z))
-        )
+        return _MUSCLE, min(90.0, max(8.0, 45.0 + 22.0 * grain(noise, look.fine, x, behind, z)))
     if behind < 6.0 or behind > reach or z < -75.0 + 10.0 * rough:
         if side > 24.0 and behind <= 6.0:
-            return _flank(maps, look, place)
-        septum = abs(grain(maps.noise, look.septa, x, behind, 0.5 * z))
+            return _flank(noise, look, place)
+        septum = abs(grain(noise, look.septa, x, behind, 0.5 * z))
         return _FAT, 95.0 if septum > 0.12 else 72.0
     # Fat lies in streaks between the fascicles, most of it in the deep multifidus.
-    streak = grain(maps.noise, look.streak, x, behind, 0.25 * z)
+    streak = grain(noise, look.streak, x, behind, 0.25 * z)
     share = 5.0 + 55.0 * look.wasting * ramp(streak + 0.5 * rough - 1.0 + 1.4 * look.wasting, 0.62)
     if side < 17.0 + 3.0 * rough and behind < tip - 2.0:
         share += 70.0 * look.wasting * look.deep_wasting
@@ -259,14 +286,14 @@ def _back(
 
 @jit
 def _flank(
-    maps: Maps, look: Backdrop, place: tuple[float, float, float, float, float]
+    noise: Noise, look: Backdrop, place: tuple[float, float, float, float, float]
 ) -> tuple[int, float]:
     """Beside the bodies at the level of the canal: psoas, quadratus, or the chest wall."""
     x, behind, z, _, rough = place
     if z > look.diaphragm + 5.0 * rough:
         return (_MUSCLE, 20.0) if behind > -4.0 or z > look.neck else (_LUNG, 0.0)
     if _in_psoas(abs(x), behind, z) or abs(x) > 40.0:
-        streak = grain(maps.noise, look.streak, x, behind, 0.25 * z)
+        streak = grain(noise, look.streak, x, behind, 0.25 * z)
         return _MUSCLE, min(90.0, max(2.0, 6.0 + 40.0 * look.wasting * max(0.0, streak)))
     return _FAT, 95.0
 
@@ -282,28 +309,28 @@ def _in_psoas(side: float, behind: float, z: float) -> bool:
 
 @jit
 def _front(
-    maps: Maps, look: Backdrop, place: tuple[float, float, float, float, float]
+    noise: Noise, look: Backdrop, place: tuple[float, float, float, float, float]
 ) -> tuple[int, float]:
     """Before and beside the bodies."""
     x, behind, z, front, rough = place
     if z > look.neck + 6.0 * rough:
-        return _neck(maps, look, place)
+        return _neck(noise, look, place)
     if z > look.diaphragm + 5.0 * rough:
-        return _chest(maps, look, place)
+        return _chest(noise, look, place)
     vessel = _vessel(look, x, z, front, rough)
     if vessel < 1.0:
         return (_BLOOD, 0.0) if vessel < 0.8 else (_ORGAN, 15.0)
     if _in_crus(look, x, z, front):
         return _MUSCLE, 12.0
     if _in_psoas(abs(x), behind, z):
-        return _flank(maps, look, place)
+        return _flank(noise, look, place)
     if front > look.belly + 6.0 * rough:
         return _FAT, 95.0
     if z < -25.0 and front > 6.0 + 0.25 * min(60.0, max(0.0, -z - 40.0)):
-        tissue, fat = _pelvis(maps, look, place)
+        tissue, fat = _pelvis(noise, look, place)
         if tissue != _FAT:
             return tissue, fat
-    return _abdomen(maps, look, place)
+    return _abdomen(noise, look, place)
 
 
 @jit
@@ -331,7 +358,7 @@ def _vessel(look: Backdrop, x: float, z: float, front: float, rough: float) -> f
 
 @jit
 def _abdomen(
-    maps: Maps, look: Backdrop, place: tuple[float, float, float, float, float]
+    noise: Noise, look: Backdrop, place: tuple[float, float, float, float, float]
 ) -> tuple[int, float]:
     x, _, z, front, rough = place
     ellipse = ((abs(x) - 52.0) / 24.0) ** 2 + ((front + 4.0) / 26.0) ** 2
@@ -343,23 +370,23 @@ def _abdomen(
         return _LIVER, look.liver_fat
     if front > 26.0 + 8.0 * rough:
         # Loops of bowel: a wall around its content, mesenteric fat between them.
-        loop = grain(maps.noise, look.bowel, x, front, z)
+        loop = grain(noise, look.bowel, x, front, z)
         if rough + loop > look.leanness and loop > 0.15:
             return (look.content, 0.0) if loop > 0.6 else (_ORGAN, 3.0)
     # Strands and small vessels run through the fat.
-    strand = abs(grain(maps.noise, look.septa, x, front, 0.4 * z))
+    strand = abs(grain(noise, look.septa, x, front, 0.4 * z))
     return _FAT, 95.0 if strand > 0.14 else 62.0
 
 
 @jit
 def _pelvis(
-    maps: Maps, look: Backdrop, place: tuple[float, float, float, float, float]
+    noise: Noise, look: Backdrop, place: tuple[float, float, float, float, float]
 ) -> tuple[int, float]:
     x, _, z, front, rough = place
     if z < -55.0:
         rectum = np.sqrt((x / 18.0) ** 2 + ((front - 26.0) / 15.0) ** 2)
         if rectum < 1.0 + 0.2 * rough:
-            gas = grain(maps.noise, look.fine, x, front, z) > 0.7
+            gas = grain(noise, look.fine, x, front, z) > 0.7
             return (_GAS, 0.0) if gas else (_ORGAN, 3.0)
     if ((front - 90.0) / 26.0) ** 2 + ((z + 105.0) / 28.0) ** 2 < 1.0 + 0.1 * rough:
         return _FLUID, 0.0
@@ -370,13 +397,13 @@ def _pelvis(
 
 @jit
 def _chest(
-    maps: Maps, look: Backdrop, place: tuple[float, float, float, float, float]
+    noise: Noise, look: Backdrop, place: tuple[float, float, float, float, float]
 ) -> tuple[int, float]:
     """Chest wall beside the bodies, mediastinum before them with aorta, airway and heart, lung."""
     x, behind, z, front, rough = place
     side = abs(x)
     if side > 22.0 + 2.0 * rough and behind > -14.0:
-        streak = grain(maps.noise, look.streak, x, behind, z)
+        streak = grain(noise, look.streak, x, behind, z)
         return _MUSCLE, min(80.0, max(5.0, 25.0 + 20.0 * streak))
     if front < 4.0 and side < 20.0:
         return _FAT, 90.0
@@ -388,16 +415,16 @@ def _chest(
     if heart < 1.0 + 0.12 * rough and x > -30.0:
         if heart > 0.82:
             return _FAT, 90.0
-        muscle = grain(maps.noise, look.rough, 2.0 * x, 2.0 * front, 2.0 * z) > 0.7
+        muscle = grain(noise, look.rough, 2.0 * x, 2.0 * front, 2.0 * z) > 0.7
         return (_MUSCLE, 3.0) if muscle else (_BLOOD, 0.0)
     if side < 20.0 + 5.0 * rough:
-        return _mediastinum(maps, look, (x, above, z, front, rough))
+        return _mediastinum(noise, look, (x, above, z, front, rough))
     return _LUNG, 0.0
 
 
 @jit
 def _mediastinum(
-    maps: Maps, look: Backdrop, place: tuple[float, float, float, float, float]
+    noise: Noise, look: Backdrop, place: tuple[float, float, float, float, float]
 ) -> tuple[int, float]:
     """Gullet, trachea above its fork, great vessels in fat; `above` counts from the dome."""
     x, above, z, front, _ = place
@@ -406,14 +433,14 @@ def _mediastinum(
         return (_GAS, 0.0) if gullet < 2.0 else (_MUSCLE, 5.0)
     if above > 110.0 and x * x + (front - 21.0) ** 2 < 70.0:
         return _GAS, 0.0
-    if front > 28.0 and grain(maps.noise, look.rough, 1.6 * x, 1.6 * front, 1.6 * z) > -0.1:
+    if front > 28.0 and grain(noise, look.rough, 1.6 * x, 1.6 * front, 1.6 * z) > -0.1:
         return _BLOOD, 0.0
     return _FAT, 88.0
 
 
 @jit
 def _neck(
-    maps: Maps, look: Backdrop, place: tuple[float, float, float, float, float]
+    noise: Noise, look: Backdrop, place: tuple[float, float, float, float, float]
 ) -> tuple[int, float]:
     """Prevertebral muscle, gullet, airway, tongue and jaw, great vessels, skin in front."""
     x, _, z, front, rough = place
@@ -437,15 +464,15 @@ def _neck(
     if up > 75.0 and front > 26.0:
         jaw = abs(front - 62.0) < 5.0 and up < 100.0
         return (_MARROW, 60.0) if jaw else (_MUSCLE, 18.0 + 12.0 * rough)
-    return _neck_muscle(maps, look, place)
+    return _neck_muscle(noise, look, place)
 
 
 @jit
 def _neck_muscle(
-    maps: Maps, look: Backdrop, place: tuple[float, float, float, float, float]
+    noise: Noise, look: Backdrop, place: tuple[float, float, float, float, float]
 ) -> tuple[int, float]:
     x, behind, z, _, rough = place
-    streak = grain(maps.noise, look.streak, x, behind, 0.3 * z)
+    streak = grain(noise, look.streak, x, behind, 0.3 * z)
     if rough + 0.5 * streak > -0.1:
         return _MUSCLE, min(85.0, max(4.0, 8.0 + 30.0 * look.wasting * max(0.0, streak)))
     return _FAT, 93.0

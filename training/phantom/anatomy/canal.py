@@ -37,7 +37,7 @@ OVERLAP_MM: Final = 1.0
 
 _FAT, _LIGAMENT, _CSF = int(Tissue.FAT), int(Tissue.LIGAMENT), int(Tissue.CSF)
 _CORD, _NERVE, _VEIN = int(Tissue.CORD), int(Tissue.NERVE), int(Tissue.SLOW_BLOOD)
-_CANAL = int(Structure.CANAL)
+_CANAL, _IN_CORD = int(Structure.CANAL), int(Structure.CORD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +163,20 @@ def paint_canal(canvas: Canvas, spine: Spine, form: CanalForm) -> None:
     radius = np.interp(places, walked, radii)
     # Fat fills the gap between two laminae; veins lie behind the middle of a body.
     dorsal = form.dorsal * (0.6 + 1.1 * behind_disc)
-    for n in range(len(places) - 1):
-        length = float(np.linalg.norm(line[n] - line[n + 1]))
+    steps = line[:-1] - line[1:]
+    lengths = np.linalg.norm(steps, axis=1)
+    axes, middles = _frames(steps), 0.5 * (line[:-1] + line[1:])
+    wide = spine.canal_half_width / spine.canal_half_depth
+    halves = 0.5 * lengths + OVERLAP_MM
+    reach = np.stack([radius[:-1] * wide + 2.0, radius[:-1] + 2.0, halves], axis=1)
+    first, last = canvas.grid.box_around(middles, axes, reach)
+    near = np.all((last > 0) & (first < canvas.grid.shape), axis=1)
+    for n in np.flatnonzero(near):
         piece = _Piece(
-            half=0.5 * length + OVERLAP_MM,
+            half=float(halves[n]),
             radius_top=float(radius[n]),
             radius_bottom=float(radius[n + 1]),
-            widen=float(spine.canal_half_width / spine.canal_half_depth),
+            widen=float(wide),
             start=float(0.5 * (places[n] + places[n + 1])),
             top_z=float(line[n, 2]),
             bottom_z=float(line[n + 1, 2]),
@@ -177,18 +184,17 @@ def paint_canal(canvas: Canvas, spine: Spine, form: CanalForm) -> None:
             dorsal_bottom=float(dorsal[n + 1]),
             ventral=float(1.0 - behind_disc[n]),
         )
-        reach = np.array([piece.radius_top * piece.widen + 2.0, piece.radius_top + 2.0, piece.half])
-        axes = _frame(line[n] - line[n + 1])
-        patch = canvas.patch(0.5 * (line[n] + line[n + 1]), axes, reach)
+        patch = canvas.patch(middles[n], axes[n], reach[n])
         if patch is not None:
             _paint_piece(canvas.maps, patch, piece, content)
 
 
-def _frame(head: Vector) -> Vector:
-    head = head / np.linalg.norm(head)
-    left = np.array([1.0, 0.0, 0.0]) - head * head[0]
-    left /= np.linalg.norm(left)
-    return np.stack([left, np.cross(head, left), head])
+def _frames(heads: Vector) -> Vector:
+    """(n, 3, 3) rows left, back, head of pieces that run along (n, 3) vectors."""
+    heads = heads / np.linalg.norm(heads, axis=1, keepdims=True)
+    left = np.array([1.0, 0.0, 0.0]) - heads * heads[:, :1]
+    left /= np.linalg.norm(left, axis=1, keepdims=True)
+    return np.stack([left, np.cross(heads, left), heads], axis=1)
 
 
 @jit
@@ -201,7 +207,7 @@ def _paint_piece(maps: Maps, patch: Patch, piece: _Piece, content: _Content) -> 
             if abs(z) > piece.half:
                 continue
             at = (k, i, j)
-            if maps.structure[at] != 0 and maps.structure[at] != _CANAL:
+            if maps.structure[at] not in (0, _CANAL, _IN_CORD):
                 continue
             t = min(1.0, max(0.0, 0.5 - 0.5 * z / (piece.half - OVERLAP_MM)))
             radius = piece.radius_top + (piece.radius_bottom - piece.radius_top) * t
@@ -248,6 +254,7 @@ def _fill(
     above = height - content.conus_z
     cord = min(4.2, content.cord * radius * (1.0 + min(above, 0.0) / CONUS_TAPER_MM))
     if above > -CONUS_TAPER_MM and (x / 1.3) ** 2 + (y + 0.5) ** 2 < max(cord, 0.0) ** 2:
+        maps.structure[at] = _IN_CORD
         put(maps, at, _CORD, 0.0, 0.0)
         return
     # Roots hang behind in a supine patient; higher up they lie close around the conus.

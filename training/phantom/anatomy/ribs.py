@@ -91,9 +91,7 @@ def paint_ribs(canvas: Canvas, bone: Bone, ribs: Ribs) -> None:
     found = solid_patch(canvas, bone.centre, bone.axes, table_of(parts))
     if found is not None:
         core = int(Tissue.MARROW)
-        look = SolidLook(
-            int(Tissue.CORTEX), core, ribs.fat, 6.0, ribs.texture, int(Structure.RIB)
-        )
+        look = SolidLook(int(Tissue.CORTEX), core, ribs.fat, 6.0, ribs.texture, int(Structure.RIB))
         paint_solid(canvas.maps, *found, NO_PARTS, look)
 
 

@@ -20,7 +20,6 @@ from training.phantom.painting.kernels import (
     Maps,
     Patch,
     Texture,
-    columns_within,
     grain,
     jit,
     put,
@@ -36,8 +35,9 @@ _CORTEX, _MARROW = int(Tissue.CORTEX), int(Tissue.MARROW)
 
 # Columns of a table of parts.
 _INVERSE, _ALONG, _LENGTH, _THIN, _SHELL, _JOINS = 3, 6, 9, 10, 11, 13
-_MIDDLE, _REACH = 14, 17
-COLUMNS: Final = 20
+_MIDDLE, _REACH, _BOX = 14, 17, 20
+COLUMNS: Final = 24
+"""Of a table; the last four are first and last+1 fine slice and row (`solid_patch`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def table_of(parts: list[Part]) -> Table:
     start, end, radii = numbers[:, 0:3], numbers[:, 3:6], numbers[:, 6:9]
     along = (end - start) / radii
     square = (along * along).sum(axis=1)
-    table = np.empty((len(parts), COLUMNS))
+    table = np.zeros((len(parts), COLUMNS))
     table[:, :3], table[:, _INVERSE : _INVERSE + 3] = start, 1 / radii
     table[:, _ALONG : _ALONG + 3] = along
     table[:, _LENGTH] = np.where(square > 0, 1 / np.maximum(square, 1e-12), 0.0)
@@ -118,21 +118,17 @@ def solid_patch(
         table: Of the parts.
         margin_mm: Around them.
     """
-    grid = canvas.grid
-    into_index = np.linalg.inv(grid.affine)
     middles = centre + table[:, _MIDDLE : _MIDDLE + 3] @ axes
-    index = middles @ into_index[:3, :3].T + into_index[:3, 3]
-    half = (table[:, _REACH : _REACH + 3] + margin_mm) @ np.abs(into_index[:3, :3] @ axes.T).T
-    first, last = np.floor(index - half), np.ceil(index + half) + 1
-    seen = np.all((last > 0) & (first < np.array(grid.shape)), axis=1)
+    half = table[:, _REACH : _REACH + 3] + margin_mm
+    first, last = canvas.grid.box_around(middles, axes, half)
+    seen = np.all((last > 0) & (first < canvas.grid.shape), axis=1)
     if not seen.any():
         return None
-    low = np.maximum(first[seen].min(axis=0), 0).astype(np.int64)
-    high = np.minimum(last[seen].max(axis=0), grid.shape).astype(np.int64)
-    frame = np.empty((3, 4))
-    frame[:, :3] = axes @ grid.affine[:3, :3]
-    frame[:, 3] = axes @ (grid.affine[:3, 3] - centre)
-    return Patch(np.stack([low, high], axis=1).ravel(), frame), np.ascontiguousarray(table[seen])
+    table = np.ascontiguousarray(table[seen])
+    first, last = np.maximum(first[seen], 0), np.minimum(last[seen], canvas.grid.shape)
+    table[:, _BOX : _BOX + 4 : 2], table[:, _BOX + 1 : _BOX + 4 : 2] = first[:, :2], last[:, :2]
+    box = np.stack([first.min(axis=0), last.max(axis=0)], axis=1)
+    return Patch(box.ravel(), canvas.into(centre, axes)), table
 
 
 NO_PARTS: Final[Table] = np.zeros((0, COLUMNS))
@@ -167,28 +163,71 @@ def paint_solid(maps: Maps, patch: Patch, table: Table, holes: Table, look: Soli
         holes: Parts that stay free.
         look: What the solid is made of.
     """
-    step = patch.frame[:, 2]
+    f = patch.frame
+    step = (f[0, 2], f[1, 2], f[2, 2])
     near = np.empty(table.shape[0], np.int64)
     spans = np.empty((table.shape[0], 2), np.int64)
-    run = _row_run(patch)
+    lines = np.empty((6, patch.box[5]))
     for row in range(row_count(patch.box)):
         k, i, x0, y0, z0 = row_start(patch, row)
         count, first, last = 0, patch.box[5], patch.box[4]
         for n in range(table.shape[0]):
-            low, high = _columns(patch, table[n], (x0, y0, z0), run, look.gap + 1.0)
+            if k < table[n, 20] or k >= table[n, 21] or i < table[n, 22] or i >= table[n, 23]:
+                continue
+            margin = look.gap + 1.0 if table[n, 12] > 0.0 else 0.0
+            start, end = chord(table, n, (x0, y0, z0), step, margin)
+            low, high = max(patch.box[4], start), min(patch.box[5], end)
             if low < high:
                 near[count] = n
                 spans[n, 0], spans[n, 1] = low, high
                 first, last = min(first, low), max(last, high)
                 count += 1
         if first < last:
-            _paint_row(
-                maps,
-                (k, i),
-                ((x0, y0, z0), (step[0], step[1], step[2])),
-                (table, near, spans, count, first, last),
-                (holes, look),
+            line = ((x0, y0, z0), step)
+            _measure_row(
+                line, maps.structure[k, i], (table, near, spans, count, first, last), lines
             )
+            _paint_row(maps, (k, i), line, (first, last, lines), (holes, look))
+
+
+@jit
+def _measure_row(
+    line: tuple[tuple[float, float, float], tuple[float, float, float]],
+    met: NDArray[np.uint8],
+    seen: tuple[Table, NDArray[np.int64], NDArray[np.int64], int, int, int],
+    lines: NDArray[np.float64],
+) -> None:
+    """Distances along one row to the parts that it meets, part by part.
+
+    Args:
+        line: Point of column 0, and the step from column to column.
+        met: Labels of the row's voxels.
+        seen: Table of parts; those near, their columns and how many; first and last+1 column.
+        lines: (6, columns), written: distance to any part and to its core, for voxels without a
+            label; the same to the parts that push or fuse with what is labelled there; to those
+            that push; and to the core of those that fuse.
+    """
+    (start, step), (table, near, spans, count, first, last) = line, seen
+    lines[:, first:last] = FAR_MM
+    for m in range(count):
+        part = table[near[m]]
+        shell, over, joins = part[11], part[12], part[13]
+        special = over > 0.0 or joins > 0.0
+        for j in range(spans[near[m], 0], spans[near[m], 1]):
+            d = part_distance(
+                part, start[0] + step[0] * j, start[1] + step[1] * j, start[2] + step[2] * j
+            )
+            lines[0, j] = min(lines[0, j], d)
+            lines[1, j] = min(lines[1, j], d + shell)
+            if not special or met[j] == 0:
+                continue
+            if over == met[j] or joins == met[j]:
+                lines[2, j] = min(lines[2, j], d)
+                lines[3, j] = min(lines[3, j], d + shell)
+            if over == met[j]:
+                lines[4, j] = min(lines[4, j], d)
+            if joins == met[j]:
+                lines[5, j] = min(lines[5, j], d + shell)
 
 
 @jit
@@ -196,65 +235,67 @@ def _paint_row(
     maps: Maps,
     row: tuple[int, int],
     line: tuple[tuple[float, float, float], tuple[float, float, float]],
-    seen: tuple[Table, NDArray[np.int64], NDArray[np.int64], int, int, int],
+    seen: tuple[int, int, NDArray[np.float64]],
     what: tuple[Table, SolidLook],
 ) -> None:
-    """Paint the columns of one row that some parts can reach.
-
-    A labelled voxel matters only to the parts that push or fuse with what is labelled there.
-    """
-    (start, step), (table, near, spans, count, first, last), (holes, look) = line, seen, what
+    """Paint the columns of one row from their distances (`_measure_row`)."""
+    (start, step), (first, last, lines), (holes, look) = line, seen, what
     for j in range(first, last):
         at = (row[0], row[1], j)
-        point = (start[0] + step[0] * j, start[1] + step[1] * j, start[2] + step[2] * j)
-        met = maps.structure[at]
-        solid, depth, push, join = FAR_MM, FAR_MM, FAR_MM, FAR_MM
-        for m in range(count):
-            n = near[m]
-            if j < spans[n, 0] or j >= spans[n, 1]:
-                continue
-            part = table[n]
-            if met != 0 and part[12] != met and part[13] != met:
-                continue
-            d = part_distance(part, point[0], point[1], point[2])
-            solid, depth = min(solid, d), min(depth, d + part[11])
-            if part[12] == met:
-                push = min(push, d)
-            if part[13] == met:
-                join = min(join, d + part[11])
-        if (solid >= 0.0 and min(push - look.gap, join) > 0.9) or _in_hole(holes, point):
+        if maps.structure[at] == 0:
+            solid, depth, push, join = lines[0, j], lines[1, j], FAR_MM, FAR_MM
+        else:
+            solid, depth, push, join = lines[2, j], lines[3, j], lines[4, j], lines[5, j]
+        if solid >= 0.0 and min(push - look.gap, join) > 0.9:
             continue
-        _fill(maps, at, (solid, depth, push, join), point, look)
+        point = (start[0] + step[0] * j, start[1] + step[1] * j, start[2] + step[2] * j)
+        if not _in_hole(holes, point):
+            _fill(maps, at, (solid, depth, push, join), point, look)
 
 
 @jit
-def _row_run(patch: Patch) -> tuple[float, float, float, float]:
-    """Middle column of the box, and half of what a row runs along each axis, mm."""
-    half = 0.5 * (patch.box[5] - 1 - patch.box[4])
-    step = patch.frame[:, 2]
-    return patch.box[4] + half, abs(step[0]) * half, abs(step[1]) * half, abs(step[2]) * half
-
-
-@jit
-def _columns(
-    patch: Patch,
-    part: NDArray[np.float64],
+def chord(
+    table: Table,
+    n: int,
     start: tuple[float, float, float],
-    run: tuple[float, float, float, float],
+    step: tuple[float, float, float],
     margin: float,
 ) -> tuple[int, int]:
-    """First and last+1 column of a row that a part can reach; most rows miss most parts."""
-    margin = margin if part[12] > 0 else 0.0
-    x, y, z = start[0] - part[14], start[1] - part[15], start[2] - part[16]
-    reach = (part[17] + margin, part[18] + margin, part[19] + margin)
-    step = patch.frame[:, 2]
-    if (
-        abs(x + step[0] * run[0]) > reach[0] + run[1]
-        or abs(z + step[2] * run[0]) > reach[2] + run[3]
-        or abs(y + step[1] * run[0]) > reach[1] + run[2]
-    ):
+    """First and last+1 column in which a row lies in part `n`, or nearer to it than a margin.
+
+    In units of its radii a part is a round capsule. The row is cut with the cylinder around its
+    axis and with the two planes where its caps end.
+    """
+    ax, ay, az, per_length = table[n, 6], table[n, 7], table[n, 8], table[n, 9]
+    radius = 1.0 + margin / table[n, 10]
+    px, vx = (start[0] - table[n, 0]) * table[n, 3], step[0] * table[n, 3]
+    py, vy = (start[1] - table[n, 1]) * table[n, 4], step[1] * table[n, 4]
+    pz, vz = (start[2] - table[n, 2]) * table[n, 5], step[2] * table[n, 5]
+    low, high = -1e6, 1e6
+    if per_length > 0.0:
+        # Places along the axis, 0 at its start and 1 at its end, at column 0 and per column.
+        along = (px * ax + py * ay + pz * az) * per_length
+        gain = (vx * ax + vy * ay + vz * az) * per_length
+        cap = radius * np.sqrt(per_length)
+        if abs(gain) > 1e-9:
+            one, other = (-cap - along) / gain, (1.0 + cap - along) / gain
+            low, high = min(one, other), max(one, other)
+        elif along < -cap or along > 1.0 + cap:
+            return 0, 0
+        px, py, pz = px - along * ax, py - along * ay, pz - along * az
+        vx, vy, vz = vx - gain * ax, vy - gain * ay, vz - gain * az
+    a = vx * vx + vy * vy + vz * vz
+    b = px * vx + py * vy + pz * vz
+    c = px * px + py * py + pz * pz - radius * radius
+    root = b * b - a * c
+    if root < 0.0 or (a < 1e-12 and c > 0.0):
         return 0, 0
-    return columns_within(patch, (x, y, z), reach)
+    if a >= 1e-12:
+        root = np.sqrt(root)
+        low, high = max(low, (-b - root) / a), min(high, (-b + root) / a)
+    if low > high:
+        return 0, 0
+    return int(np.ceil(low)), int(np.floor(high)) + 1
 
 
 @jit

@@ -34,6 +34,9 @@ class DiseaseMix:
         unrest: Discs with faint wetness of both endplates below the threshold of edema.
         schmorl, schmorl_acute, haemangioma, haemangioma_atypical, bone_island, limbus,
             facet_edema, spot: Levels.
+        implants: Spines with pedicle screws and rods.
+        sacral_fracture: Spines of 75 years with an insufficiency fracture of the sacrum; fewer of
+            the younger.
         stages: Fracture stage to its share, adding up to one.
         kinds: Kind of metastasis to its share, adding up to one.
 
@@ -63,6 +66,8 @@ class DiseaseMix:
     limbus: float = 0.012
     facet_edema: float = 0.04
     spot: float = 0.08
+    implants: float = 0.025
+    sacral_fracture: float = 0.04
     stages: Mapping[str, float] = field(default_factory=lambda: dict(STAGE_SHARES))
     kinds: Mapping[str, float] = field(default_factory=lambda: dict(KIND_SHARES))
 
@@ -121,6 +126,8 @@ MIXES: Final[Mapping[str, DiseaseMix]] = {
         red_marrow=0.30,
         schmorl_acute=0.05,
         haemangioma_atypical=0.035,
+        implants=0.06,
+        sacral_fracture=0.08,
         stages={
             "acute": 0.22,
             "subacute": 0.24,

@@ -6,24 +6,27 @@ A grid follows the slices of the scan it is painted for: any geometry can be cut
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.geometry import Affine, to_index
+from models.geometry import Affine
 from training.phantom.painting.kernels import Maps, Patch, noise_lattice
 from training.phantom.painting.tissues import TissueGrid
 
 Vector = NDArray[np.float64]
 
 FINE_IN_PLANE_MM: Final = 0.8
+COARSEST_IN_PLANE_MM: Final = 1.0
+FINEST_IN_PLANE_MM: Final = 0.7
 FINE_PER_SLICE: Final = 3
 MARGIN_MM: Final = 4.0
 """Painted beyond the first and last voxel, for point spread, motion and chemical shift."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FineGrid:
     """Where the fine voxels lie: shape (slice, row, column) in sagittal order, index to LPS mm."""
 
@@ -35,13 +38,34 @@ class FineGrid:
         """(3,) distance of neighbouring voxels along slices, rows and columns."""
         return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
 
+    @cached_property
+    def into_index(self) -> Affine:
+        """(4, 4) LPS mm to fine index."""
+        return np.asarray(np.linalg.inv(self.affine), dtype=np.float64)
+
+    def box_around(
+        self, middles: Vector, axes: Vector, half_mm: Vector
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """First and last+1 index of blocks, (..., 3) each, not yet held inside the grid.
+
+        Args:
+            middles: (..., 3) LPS mm: of the blocks.
+            axes: (..., 3, 3) rows: left, back, head of the blocks.
+            half_mm: (..., 3) half-extents along these axes.
+        """
+        into = self.into_index
+        index = middles @ into[:3, :3].T + into[:3, 3]
+        half = (half_mm[..., None, :] @ np.abs(axes @ into[:3, :3].T))[..., 0, :]
+        first = np.floor(index - half).astype(np.int64)
+        return first, np.ceil(index + half).astype(np.int64) + 1
+
 
 def fine_grid(
     affine: Affine,
     shape: tuple[int, int, int],
     thickness_mm: float,
     *,
-    in_plane_mm: float = FINE_IN_PLANE_MM,
+    in_plane_mm: float | tuple[float, float] = FINE_IN_PLANE_MM,
     per_slice: int = FINE_PER_SLICE,
 ) -> FineGrid:
     """The fine grid under a stack of slices, a margin around it included.
@@ -50,11 +74,12 @@ def fine_grid(
         affine: Acquired index to LPS mm; the fine grid takes its axes.
         shape: Acquired (slices, rows, columns).
         thickness_mm: Of a slice; the outermost slices are covered whole.
-        in_plane_mm: Pitch of fine rows and columns.
+        in_plane_mm: Pitch of fine rows and columns; one number for both.
         per_slice: Fine slices per acquired slice pitch.
     """
     pitch = np.linalg.norm(affine[:3, :3], axis=0)
-    fine = np.array([pitch[0] / per_slice, in_plane_mm, in_plane_mm])
+    fine = np.array([pitch[0] / per_slice, 0.0, 0.0])
+    fine[1:] = in_plane_mm
     margin = np.array([0.75 * thickness_mm, MARGIN_MM, MARGIN_MM])
     extent = (np.array(shape) - 1) * pitch + 2 * margin
     count = np.ceil(extent / fine).astype(int) + 1
@@ -89,21 +114,21 @@ class Canvas:
             axes: (3, 3) rows: left, back, head of the solid.
             reach_mm: Half-extent along each own axis, (3,) or one number.
         """
-        half = np.broadcast_to(np.asarray(reach_mm, dtype=np.float64), (3,))
-        signs = np.array([[a, b, c] for a in (-1, 1) for b in (-1, 1) for c in (-1, 1)])
-        index = to_index(self.grid.affine, centre + (signs * half) @ axes)
-        first = np.maximum(np.floor(index.min(axis=0)).astype(np.int64), 0)
-        last = np.minimum(np.ceil(index.max(axis=0)).astype(np.int64) + 1, self.grid.shape)
-        if np.any(first >= last):
+        half = np.zeros(3) + np.asarray(reach_mm, dtype=np.float64)
+        first, last = self.grid.box_around(centre, axes, half)
+        box = np.empty((3, 2), dtype=np.int64)
+        box[:, 0], box[:, 1] = np.maximum(first, 0), np.minimum(last, self.grid.shape)
+        if (box[:, 0] >= box[:, 1]).any():
             return None
-        return Patch(np.stack([first, last], axis=1).ravel(), self._into(centre, axes))
+        return Patch(box.ravel(), self.into(centre, axes))
 
     def everywhere(self) -> Patch:
         """All voxels, in patient coordinates (LPS mm)."""
         box = np.array([[0, n] for n in self.grid.shape], dtype=np.int64).ravel()
-        return Patch(box, self._into(np.zeros(3), np.eye(3)))
+        return Patch(box, self.into(np.zeros(3), np.eye(3)))
 
-    def _into(self, centre: Vector, axes: Vector) -> Vector:
+    def into(self, centre: Vector, axes: Vector) -> Vector:
+        """(3, 4) fine index (slice, row, column, 1) to a solid's own frame, mm."""
         into = np.empty((3, 4))
         into[:, :3] = axes @ self.grid.affine[:3, :3]
         into[:, 3] = axes @ (self.grid.affine[:3, 3] - centre)

@@ -14,12 +14,21 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import numba
 import numpy as np
+from numba.core import config
 from numpy.typing import NDArray
+
+from training.phantom.painting.cache import LOCATORS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 LATTICE: Final = 64
 """Edge of the periodic noise lattice; a texture of 3 mm repeats after 19 cm."""
+
+_LAST: Final = np.uint64(LATTICE - 1)
+_ONE: Final = np.uint64(1)
+_LINE: Final = np.uint64(6)
+_PLANE: Final = np.uint64(12)
+"""Powers of two of a line and of a plane of the lattice."""
 
 UNIT_VARIANCE: Final = 1.55
 """Interpolation between lattice points damps the noise by this factor."""
@@ -28,8 +37,14 @@ FAR_MM: Final = 99.0
 
 
 def jit(function: Function) -> Function:
-    """Compile a painter once and keep the result on disk."""
-    return cast(Function, numba.njit(cache=True, error_model="numpy", forceinline=True)(function))
+    """Compile a painter once and keep the result on disk until the package's source changes."""
+    others = config.CACHE_LOCATOR_CLASSES
+    config.CACHE_LOCATOR_CLASSES = LOCATORS  # read while the function is wrapped
+    try:
+        wrapped = numba.njit(cache=True, error_model="numpy", forceinline=True)(function)
+    finally:
+        config.CACHE_LOCATOR_CLASSES = others
+    return cast(Function, wrapped)
 
 
 class Maps(NamedTuple):
@@ -71,9 +86,9 @@ class Texture(NamedTuple):
 
 @cache
 def noise_lattice() -> NDArray[np.float32]:
-    """(LATTICE, LATTICE, LATTICE) normal numbers, always the same."""
+    """(LATTICE ** 3,) normal numbers of a cubic lattice, always the same."""
     rng = np.random.default_rng(20210917)
-    lattice = rng.standard_normal((LATTICE, LATTICE, LATTICE), dtype=np.float32)
+    lattice = rng.standard_normal(LATTICE**3, dtype=np.float32)
     lattice *= np.float32(UNIT_VARIANCE)
     lattice.setflags(write=False)
     return lattice
@@ -142,18 +157,29 @@ def grain(noise: NDArray[np.float32], texture: Texture, x: float, y: float, z: f
     y = y * texture.per_mm + texture.y
     z = z * texture.per_mm + texture.z
     fx, fy, fz = np.floor(x), np.floor(y), np.floor(z)
-    last = noise.shape[0] - 1  # the edge is a power of two: & wraps it
-    i, j, k = int(fx) & last, int(fy) & last, int(fz) & last
-    i1, j1, k1 = (i + 1) & last, (j + 1) & last, (k + 1) & last
+    # The edge is a power of two: & wraps it. Unsigned, because a signed index is checked each time.
+    i, j, k = _wrapped(fx), _wrapped(fy), _wrapped(fz)
+    i1, j1, k1 = _next(i) << _PLANE, _next(j) << _LINE, _next(k)
+    i, j = i << _PLANE, j << _LINE
     u, v, w = x - fx, y - fy, z - fz
     u, v, w = u * u * (3 - 2 * u), v * v * (3 - 2 * v), w * w * (3 - 2 * w)
-    near = (noise[i, j, k] * (1 - w) + noise[i, j, k1] * w) * (1 - v) + (
-        noise[i, j1, k] * (1 - w) + noise[i, j1, k1] * w
+    near = (noise[i + j + k] * (1 - w) + noise[i + j + k1] * w) * (1 - v) + (
+        noise[i + j1 + k] * (1 - w) + noise[i + j1 + k1] * w
     ) * v
-    far = (noise[i1, j, k] * (1 - w) + noise[i1, j, k1] * w) * (1 - v) + (
-        noise[i1, j1, k] * (1 - w) + noise[i1, j1, k1] * w
+    far = (noise[i1 + j + k] * (1 - w) + noise[i1 + j + k1] * w) * (1 - v) + (
+        noise[i1 + j1 + k] * (1 - w) + noise[i1 + j1 + k1] * w
     ) * v
     return near * (1 - u) + far * u
+
+
+@jit
+def _wrapped(floor: float) -> np.uint64:
+    return np.uint64(np.int64(floor)) & _LAST
+
+
+@jit
+def _next(index: np.uint64) -> np.uint64:
+    return (index + _ONE) & _LAST
 
 
 @jit

@@ -230,10 +230,10 @@ def _sample_signal(
     )
     plain = _in_plane(grid, frame, through, protocol, conditions, 0.0)
     if gains is None and (shift == 0.0 or abs(table.fat_gain) < 0.05):
-        return plain.in_plane(_mixed(grid, table.combined, through))
+        return plain.in_plane(_mixed(grid, table.combined[None], through)[0])
     shifted = _in_plane(grid, frame, through, protocol, conditions, shift) if shift else plain
-    water = plain.in_plane(_mixed(grid, table.water, through))
-    fat = shifted.in_plane(_mixed(grid, table.fat, through))
+    thick = _mixed(grid, np.stack([table.water, table.fat]), through)
+    water, fat = plain.in_plane(thick[0]), shifted.in_plane(thick[1])
     if gains is None:
         water *= np.float32(table.water_gain)
         fat *= np.float32(table.fat_gain)
@@ -275,16 +275,16 @@ def _compartment_maps(
     return water, fat
 
 
-def _mixed(grid: TissueGrid, table: NDArray[np.float32], through: Band) -> NDArray[np.float32]:
-    """Signal of every slice on the fine rows and columns."""
-    out = np.zeros((len(through.start), *grid.tissue.shape[1:]), dtype=np.float32)
+def _mixed(grid: TissueGrid, tables: NDArray[np.float32], through: Band) -> NDArray[np.float32]:
+    """Signals (signal, slice, row, column) of every slice on the fine rows and columns."""
+    shape = (len(tables), len(through.start), *grid.tissue.shape[1:])
+    out = np.zeros(shape, dtype=np.float32)
     # One memory layout: the kernels are compiled once and run along memory.
     tissue, fat, water = (
         np.ascontiguousarray(part) for part in (grid.tissue, grid.fat_percent, grid.free_water)
     )
-    mix_slices(
-        (tissue, fat, water), np.ascontiguousarray(table), through.start, through.weights, out
-    )
+    tables = np.ascontiguousarray(tables)
+    mix_slices((tissue, fat, water), tables, through.start, through.weights, out)
     return out
 
 

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates, uniform_filter
 
 from training.phantom.painting.tissues import Tissue
 from training.phantom.scanner.conditions import Conditions
-from training.phantom.scanner.kernels import turn
+from training.phantom.scanner.kernels import add_shifted, turn
 
 Signal = NDArray[np.float32]
 Tissues = NDArray[np.uint8]
@@ -94,34 +94,31 @@ def add_ghosts(
     rng: np.random.Generator,
 ) -> None:
     """Faint displaced copies of what pulses or breathes, along phase, fading with distance."""
-    sources: list[tuple[float, Signal]] = []
+    sources: list[tuple[float, Signal, int]] = []
     if conditions.csf_ghost > 0.0:
-        sources.append((conditions.csf_ghost, np.where(tissue == Tissue.CSF, signal, 0.0)))
+        box = _columns_of(tissue == Tissue.CSF)
+        csf = np.where(tissue[:, :, box] == Tissue.CSF, signal[:, :, box], np.float32(0.0))
+        sources.append((conditions.csf_ghost, csf, box.start))
     if conditions.breathing_ghost > 0.0:
-        columns = signal.shape[2]
-        anterior = np.clip(1.0 - np.arange(columns) / (0.35 * columns), 0.0, 1.0)
-        sources.append((conditions.breathing_ghost, signal * anterior.astype(np.float32)))
+        reach = 0.35 * signal.shape[2]
+        fade = (1.0 - np.arange(int(np.ceil(reach))) / reach).astype(np.float32)
+        sources.append((conditions.breathing_ghost, signal[:, :, : len(fade)] * fade, 0))
     if conditions.vessel_ghost > 0.0:
-        vessel = (tissue == Tissue.FLOWING_BLOOD) * np.float32(reference)
-        sources.append((conditions.vessel_ghost, vessel))
-    for strength, source in sources:
+        box = _columns_of(tissue == Tissue.FLOWING_BLOOD)
+        vessel = (tissue[:, :, box] == Tissue.FLOWING_BLOOD) * np.float32(reference)
+        sources.append((conditions.vessel_ghost, vessel, box.start))
+    for strength, source, first in sources:
         distance = int(rng.integers(12, max(13, signal.shape[phase_axis] // 3)))
         for order in (-2, -1, 1, 2):
-            share = strength * rng.choice((-1.0, 1.0)) / abs(order) ** 2
-            _add_shifted(signal, source, order * distance, phase_axis, np.float32(share))
+            share = float(strength * rng.choice((-1.0, 1.0)) / abs(order) ** 2)
+            away = order * distance % signal.shape[phase_axis]
+            add_shifted(signal, source, first, away, phase_axis == 1, share)
 
 
-def _add_shifted(
-    signal: Signal, source: Signal, distance: int, axis: int, share: np.float32
-) -> None:
-    """Add a share of the source moved along an axis; what leaves the image comes back in."""
-    count = signal.shape[axis]
-    distance %= count
-    into, out_of = [slice(None)] * 3, [slice(None)] * 3
-    for first, last in ((0, count - distance), (count - distance, count)):
-        out_of[axis] = slice(first, last)
-        into[axis] = slice((first + distance) % count, (first + distance) % count + last - first)
-        signal[tuple(into)] += share * source[tuple(out_of)]
+def _columns_of(where: NDArray[np.bool_]) -> slice:
+    """The columns from the first to the last that has any."""
+    hits = np.flatnonzero(where.any(axis=(0, 1)))
+    return slice(int(hits[0]), int(hits[-1]) + 1) if hits.size else slice(0, 0)
 
 
 def wrap_around(signal: Signal, strength: float, phase_axis: int) -> None:
@@ -161,10 +158,10 @@ def distort_by_metal(
     The field is that of a cloud of dipoles along the magnet: positive at its ends, negative beside.
     Signal lands where the field sends it, brighter where neighbours land together.
     """
-    source = (tissue == Tissue.METAL).astype(np.float32)
-    source += np.float32(CEMENT_SUSCEPTIBILITY) * (tissue == Tissue.CEMENT)
-    if conditions.metal == 0.0 or not source.any():
+    metal, cement = tissue == Tissue.METAL, tissue == Tissue.CEMENT
+    if conditions.metal == 0.0 or not (metal.any() or cement.any()):
         return signal
+    source = metal + np.float32(CEMENT_SUSCEPTIBILITY) * cement
     box = _around(source, spacing_mm)
     part, inner = source[box], signal[box]
     sigma = [METAL_REACH_MM / 2.0 / mm for mm in spacing_mm]

@@ -19,39 +19,72 @@ Places = NDArray[np.int64]
 MIXED: Final = 255
 """Stands for several labels in one place."""
 
+_MIXED: Final = np.uint8(MIXED)
+
 LABELS: Final = 40
 """Structures and bodies are numbered below this."""
 
 
 @jit
 def mix_slices(
-    maps: tuple[Bytes, Bytes, Bytes], table: Floats, start: Places, weights: Floats, out: Floats
+    maps: tuple[Bytes, Bytes, Bytes], tables: Floats, start: Places, weights: Floats, out: Floats
 ) -> None:
-    """Signal of slices before in-plane resampling, each fine voxel looked up once.
+    """Signals of slices before in-plane resampling, each fine voxel looked up once.
 
     Args:
         maps: Tissue, fat percent and free water, (fine slice, row, column).
-        table: (tissues, fat levels, water levels).
+        tables: (signals, tissues, fat levels, water levels).
         start: (slices,) first fine slice of each slice.
         weights: (slices, taps) of the fine slices from there on.
-        out: (slice, row, column), zero; the sums are added to it.
+        out: (signal, slice, row, column), zero; the sums are added to it.
     """
     tissue, fat, water = maps
+    count, fats, waters = tables.shape[0], tables.shape[2], tables.shape[3]
+    flat = tables.reshape(count, tables.shape[1] * fats * waters)
     rows, columns = tissue.shape[1], tissue.shape[2]
+    entry = np.empty(columns, dtype=np.uint32)
     line = np.empty(columns, dtype=np.float32)
     taps = weights.shape[1]
     for k in range(start.min(), min(start.max() + taps, tissue.shape[0])):
         for i in range(rows):
             for j in range(columns):
-                line[j] = table[tissue[k, i, j], fat[k, i, j], water[k, i, j] >> 3]
-            for z in range(len(start)):
-                tap = k - start[z]
-                if 0 <= tap < taps:
-                    weight = weights[z, tap]
-                    if weight != 0.0:
-                        target = out[z, i]
-                        for j in range(columns):
-                            target[j] += weight * line[j]
+                place = np.uint32(tissue[k, i, j]) * fats + np.uint32(fat[k, i, j])
+                entry[j] = place * waters + np.uint32(water[k, i, j] >> 3)
+            for n in range(count):
+                for j in range(columns):
+                    line[j] = flat[n, entry[j]]
+                for z in range(len(start)):
+                    tap = k - start[z]
+                    if 0 <= tap < taps:
+                        weight = weights[z, tap]
+                        if weight != 0.0:
+                            for j in range(columns):
+                                out[n, z, i, j] += weight * line[j]
+
+
+@jit
+def add_shifted(
+    signal: Floats, source: Floats, first: int, distance: int, along_rows: bool, share: float
+) -> None:
+    """Add a share of a part of the image moved along an axis; what leaves comes back in.
+
+    Args:
+        signal: (slice, row, column), changed in place.
+        source: (slice, row, some columns): what is moved.
+        first: Column of the signal where the source begins.
+        distance: In rows or columns.
+        along_rows: Whether it moves from row to row.
+        share: Factor.
+    """
+    slices, rows, columns = source.shape
+    weight = np.float32(share)
+    for z in range(slices):
+        for i in range(rows):
+            row = (i + distance) % rows if along_rows else i
+            shift = first if along_rows else first + distance
+            for j in range(columns):
+                column = (j + shift) % signal.shape[2]
+                signal[z, row, column] += weight * source[z, i, j]
 
 
 @jit
@@ -201,93 +234,135 @@ def vote(
         structure: Written, (slice, row, column).
         body: Written: the body that fills the most of a voxel whose structure is bone.
     """
-    (ks, kw), (is_, iw), (js, jw) = bands
+    slices, rows, columns = _trimmed(bands[0]), _trimmed(bands[1]), _trimmed(bands[2])
     parts = np.zeros(256, dtype=np.float32)
-    same = np.empty(labels[0].shape[2], dtype=np.uint8)
-    for z in range(len(ks)):
-        for i in range(len(is_)):
-            slices, rows = (ks[z], kw[z]), (is_[i], iw[i])
-            if not _agreement(labels[0], slices, rows, same):
+    same = np.zeros(labels[0].shape[2], dtype=np.uint8)
+    used = _labelled_columns(labels[0])
+    for z in range(slices.shape[0]):
+        for i in range(rows.shape[0]):
+            block = (slices[z, 0], slices[z, 1], rows[i, 0], rows[i, 1])
+            if block[0] >= block[1] or block[2] >= block[3]:
                 continue
-            for j in range(len(js)):
-                columns = (js[j], jw[j])
-                winner = _agreed(same, columns)
-                if winner == 0:
-                    continue
-                if winner == MIXED:
-                    _count(labels[0], slices, rows, columns, parts)
-                    winner = _majority(parts)
-                if winner > 0 and bone[winner]:
-                    _count(labels[1], slices, rows, columns, parts)
-                    body[z, i, j] = _largest(parts)
-                    if body[z, i, j] == 0:
-                        continue
-                structure[z, i, j] = winner
+            if not _agreement(labels[0], block, used, same):
+                continue
+            for j in range(columns.shape[0]):
+                if columns[j, 0] < used[1] and columns[j, 1] > used[0]:
+                    place = (columns[j, 0], columns[j, 1], columns[j, 2])
+                    winner = _agreed(same, place)
+                    _decide((z, i, j), winner, (labels, bands, bone, parts), structure, body)
+
+
+@jit
+def _decide(
+    at: tuple[int, int, int],
+    winner: int,
+    what: tuple[
+        tuple[Bytes, Bytes],
+        tuple[tuple[Places, Floats], tuple[Places, Floats], tuple[Places, Floats]],
+        NDArray[np.bool_],
+        Floats,
+    ],
+    structure: Bytes,
+    body: Bytes,
+) -> None:
+    """Write one voxel, counting parts where fine voxels disagree (`winner` is MIXED)."""
+    labels, bands, bone, parts = what
+    if winner == MIXED:
+        _count(labels[0], bands, at, parts)
+        winner = _majority(parts)
+    if winner > 0 and bone[winner]:
+        _count(labels[1], bands, at, parts)
+        body[at] = _largest(parts)
+        if body[at] == 0:
+            return
+    structure[at] = winner
+
+
+@jit
+def _trimmed(band: tuple[Places, Floats]) -> Places:
+    """Per output: first and last+1 input with any weight, and 1 where the weights sum to one."""
+    start, weights = band
+    out = np.zeros((len(start), 3), dtype=np.int64)
+    for n in range(len(start)):
+        first, last, total = weights.shape[1], 0, 0.0
+        for tap in range(weights.shape[1]):
+            if weights[n, tap] > 0.0:
+                first, last = min(first, tap), tap + 1
+                total += weights[n, tap]
+        out[n, 0], out[n, 1] = start[n] + first, start[n] + last
+        out[n, 2] = 1 if total > 0.99 else 0
+    return out
+
+
+@jit
+def _labelled_columns(labels: Bytes) -> tuple[int, int]:
+    """First and last+1 column that has any label: a spine fills few of an image's columns."""
+    slices, rows, columns = labels.shape
+    any_label = np.zeros(columns, dtype=np.uint8)
+    for k in range(slices):
+        for i in range(rows):
+            line = labels[k, i]
+            for j in range(columns):
+                any_label[j] |= line[j]
+    first, last = columns, 0
+    for j in range(columns):
+        if any_label[j] > 0:
+            first, last = min(first, j), j + 1
+    return first, last
 
 
 @jit
 def _agreement(
-    labels: Bytes, slices: tuple[int, Floats], rows: tuple[int, Floats], same: Bytes
+    labels: Bytes, block: tuple[int, int, int, int], used: tuple[int, int], same: Bytes
 ) -> bool:
-    """Per fine column, the one label that some fine slices and rows have, or MIXED.
+    """Per fine column, the one label that the slices and rows of a block have, or MIXED.
 
     Returns:
         Whether there is any label but background.
     """
-    first = True
-    for a in range(len(slices[1])):
-        for b in range(len(rows[1])):
-            if slices[1][a] * rows[1][b] == 0.0:
-                continue
-            line = labels[slices[0] + a, rows[0] + b]
-            if first:
-                same[:] = line
-                first = False
-            else:
-                for j in range(len(same)):
-                    same[j] = same[j] if same[j] == line[j] else MIXED
-    if first:
-        return False
-    anything = 0
-    for value in same:
-        anything |= value
+    anything = np.uint8(0)
+    for j in range(used[0], used[1]):
+        same[j] = labels[block[0], block[2], j]
+        anything |= same[j]
+    for k in range(block[0], block[1]):
+        for i in range(block[2], block[3]):
+            for j in range(used[0], used[1]):
+                label = labels[k, i, j]
+                anything |= label
+                same[j] = same[j] if same[j] == label else _MIXED
     return anything > 0
 
 
 @jit
-def _agreed(same: Bytes, columns: tuple[int, Floats]) -> int:
-    """The label that all columns of a voxel have, or MIXED; missing columns count as mixed."""
-    label = -1
-    total = 0.0
-    for c in range(len(columns[1])):
-        if columns[1][c] > 0.0:
-            total += columns[1][c]
-            value = int(same[columns[0] + c])
-            if label == -1:
-                label = value
-            elif label != value:
-                return MIXED
-    if label <= 0:
-        return 0
-    return label if total > 0.99 else MIXED
+def _agreed(same: Bytes, columns: tuple[int, int, int]) -> int:
+    """The label that all columns of a voxel have, or MIXED; also where some lie off the grid."""
+    if columns[2] == 0:
+        return MIXED
+    label = same[columns[0]]
+    for j in range(columns[0] + 1, columns[1]):
+        if same[j] != label:
+            return MIXED
+    return int(label)
 
 
 @jit
 def _count(
     labels: Bytes,
-    slices: tuple[int, Floats],
-    rows: tuple[int, Floats],
-    columns: tuple[int, Floats],
+    bands: tuple[tuple[Places, Floats], tuple[Places, Floats], tuple[Places, Floats]],
+    at: tuple[int, int, int],
     parts: Floats,
 ) -> None:
-    for a in range(len(slices[1])):
-        for b in range(len(rows[1])):
-            weight = slices[1][a] * rows[1][b]
+    """Add up which part of a voxel each label fills."""
+    (ks, kw), (is_, iw), (js, jw) = bands
+    z, i, j = at
+    for a in range(kw.shape[1]):
+        for b in range(iw.shape[1]):
+            weight = kw[z, a] * iw[i, b]
             if weight == 0.0:
                 continue
-            line = labels[slices[0] + a, rows[0] + b]
-            for c in range(len(columns[1])):
-                parts[line[columns[0] + c]] += weight * columns[1][c]
+            for c in range(jw.shape[1]):
+                label = labels[ks[z] + a, is_[i] + b, js[j] + c]
+                parts[label] += weight * jw[j, c]
 
 
 @jit
