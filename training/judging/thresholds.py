@@ -30,6 +30,10 @@ _STRENGTH: Final = 2.0
 """How strongly log temperature and shift are drawn towards no change, in cases."""
 
 
+ROUNDS: Final = 200
+"""Draws of patients for the intervals; every draw fits anew."""
+
+
 @dataclass(frozen=True, slots=True)
 class Needs:
     """What a task has, and what it would need.
@@ -132,7 +136,7 @@ def fit_task(judged: Judged, task: str, served: Platt, chosen_on: str) -> Fitted
             drawn[name].append(value)
         return 0.0
 
-    patient_bootstrap(collected, patients, rounds=200)
+    patient_bootstrap(collected, patients, rounds=ROUNDS)
     intervals = {
         name: Interval(*(float(edge) for edge in np.quantile(values, (0.025, 0.975))))
         for name, values in drawn.items()

@@ -12,6 +12,7 @@ pytest.importorskip("sklearn", reason="needs the [train] extra")
 from models.registry import install, read_bundle, resolve, verify
 from models.scorer.calibration import Platt, read_calibration
 from tests.unit.judging.made import drawn
+from training.judging import thresholds
 from training.judging.calibrate import site_calibration, with_calibration
 from training.judging.compare import compare, told
 from training.judging.errors import JudgingError, TooFewCasesError
@@ -19,6 +20,12 @@ from training.judging.rebundle import resealed
 from training.judging.thresholds import fit_task, fit_temperature
 
 pytestmark = pytest.mark.train
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals are rougher and tests quicker."""
+    monkeypatch.setattr(thresholds, "ROUNDS", 40)
 
 
 def failed(found: dict) -> set[str]:
