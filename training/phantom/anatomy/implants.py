@@ -114,8 +114,8 @@ def paint_implants(
             parts.append(_rod(head, head, HEAD_RADIUS_MM))
             heads[side].append(bone.centre + head @ bone.axes)
         _paint(canvas, bone.centre, bone.axes, parts)
-    for side in heads:
-        for upper, lower in pairwise(side):
+    for row in heads:
+        for upper, lower in pairwise(row):
             middle = 0.5 * (upper + lower)
             _paint(
                 canvas, middle, np.eye(3), [_rod(upper - middle, lower - middle, implants.rod_mm)]

@@ -330,7 +330,7 @@ def _agreement(
                 label = labels[k, i, j]
                 anything |= label
                 same[j] = same[j] if same[j] == label else _MIXED
-    return anything > 0
+    return bool(anything > 0)
 
 
 @jit
