@@ -238,6 +238,8 @@ def vote(
     parts = np.zeros(256, dtype=np.float32)
     same = np.zeros(labels[0].shape[2], dtype=np.uint8)
     used = _labelled_columns(labels[0])
+    # Made once: numba counts references each time a tuple of arrays is put together.
+    what = (labels, bands, bone, parts)
     for z in range(slices.shape[0]):
         for i in range(rows.shape[0]):
             block = (slices[z, 0], slices[z, 1], rows[i, 0], rows[i, 1])
@@ -245,17 +247,13 @@ def vote(
                 continue
             if not _agreement(labels[0], block, used, same):
                 continue
-            for j in range(columns.shape[0]):
-                if columns[j, 0] < used[1] and columns[j, 1] > used[0]:
-                    place = (columns[j, 0], columns[j, 1], columns[j, 2])
-                    winner = _agreed(same, place)
-                    _decide((z, i, j), winner, (labels, bands, bone, parts), structure, body)
+            _decide_row((z, i), (columns, used, same), what, structure, body)
 
 
 @jit
-def _decide(
-    at: tuple[int, int, int],
-    winner: int,
+def _decide_row(
+    row: tuple[int, int],
+    seen: tuple[Places, tuple[int, int], Bytes],
     what: tuple[
         tuple[Bytes, Bytes],
         tuple[tuple[Places, Floats], tuple[Places, Floats], tuple[Places, Floats]],
@@ -265,17 +263,23 @@ def _decide(
     structure: Bytes,
     body: Bytes,
 ) -> None:
-    """Write one voxel, counting parts where fine voxels disagree (`winner` is MIXED)."""
-    labels, bands, bone, parts = what
-    if winner == MIXED:
-        _count(labels[0], bands, at, parts)
-        winner = _majority(parts)
-    if winner > 0 and bone[winner]:
-        _count(labels[1], bands, at, parts)
-        body[at] = _largest(parts)
-        if body[at] == 0:
-            return
-    structure[at] = winner
+    """Write one row of voxels, counting parts where fine voxels disagree."""
+    (columns, used, same), (labels, bands, bone, parts) = seen, what
+    for j in range(columns.shape[0]):
+        place = (columns[j, 0], columns[j, 1], columns[j, 2])
+        if place[0] >= used[1] or place[1] <= used[0]:
+            continue
+        at = (row[0], row[1], j)
+        winner = _agreed(same, place)
+        if winner == MIXED:
+            _count(labels[0], bands, at, parts)
+            winner = _majority(parts)
+        if winner > 0 and bone[winner]:
+            _count(labels[1], bands, at, parts)
+            body[at] = _largest(parts)
+            if body[at] == 0:
+                continue
+        structure[at] = winner
 
 
 @jit
