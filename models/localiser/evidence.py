@@ -99,11 +99,6 @@ class Seen:
     landmarks: Landmarks | None = None
 
 
-def place_of(level: str) -> float | None:
-    """Place of a level's centre in levels below that of L1; None for the neck and the sacrum."""
-    return _PLACE.get(level)
-
-
 def evidence_of(seen: Seen, settings: LevelSettings) -> NDArray[np.float64]:
     """(bodies, states) likelihood of what is seen, as a ratio to that of any presacral body."""
     evidence = np.ones((len(seen.s1_shares), STATES))

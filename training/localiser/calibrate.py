@@ -2,8 +2,8 @@
 
 python -m training.localiser.calibrate --checkpoint RUN/checkpoint.pt --out calibration.json
 
-Patients are of the recipe `validate`, from a number on that the evaluation does not reach. Priors
-of variants are not counted: they are published figures.
+Patients are of the recipe `validate`, from a number on that the evaluation does not reach. Not
+counted, but published figures: how often numbering varies, and where the cord ends.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from models.findings import BodySize, StudyVolumes
 from models.geometry import to_index
 from models.localiser.bodies import chain_directions
-from models.localiser.evidence import LevelSettings, place_of
+from models.localiser.evidence import LevelSettings
 from models.localiser.exactness import SizeSpread
 from models.localiser.localiser import Localiser
 from training.evaluate_real.networks import open_localiser
@@ -63,19 +63,16 @@ class Counted:
 
     Attributes:
         bodies: All that are wholly in view.
-        conus: Places of the cord's end (see `place_of`).
         confidence: Per scan, the mean confidence of what was taken for a body.
     """
 
     bodies: tuple[Body, ...]
-    conus: tuple[float, ...]
     confidence: tuple[float, ...]
 
 
 def count(cases: Sequence[Case], localiser: Localiser) -> Counted:
     """Match what the localiser finds with the truth of every case."""
     bodies: list[Body] = []
-    conus: list[float] = []
     confidence: list[float] = []
     for case in cases:
         found = localiser.find(case.volume)
@@ -90,12 +87,7 @@ def count(cases: Sequence[Case], localiser: Localiser) -> Counted:
             for level, rib, share in zip(levels, marks.ribs_ml, found.seen.s1_shares, strict=True)
             if level is not None
         ]
-        if marks.conus is not None:
-            body = min(len(levels) - 1, max(0, round(marks.conus)))
-            level = levels[body]
-            if level is not None and (place := place_of(level)) is not None:
-                conus.append(place + marks.conus - body)
-    return Counted(tuple(bodies), tuple(conus), tuple(confidence))
+    return Counted(tuple(bodies), tuple(confidence))
 
 
 def _true_level(case: Case, centre: NDArray[np.float64]) -> str | None:
@@ -134,15 +126,6 @@ def fitted(counted: Counted, usual: LevelSettings) -> LevelSettings:
     if len(counted.confidence) >= FEWEST:
         lowest = float(np.percentile(counted.confidence, UNLIKE_PERCENT))
         settings = replace(settings, least_confidence=round(lowest, 4))
-    if len(counted.conus) >= FEWEST:
-        place = float(np.median(counted.conus))
-        spread = float(1.4826 * np.median(np.abs(np.array(counted.conus) - place)))
-        # Patients differ by more than the synthetic ones do.
-        settings = replace(
-            settings,
-            conus_place=round(place, 3),
-            conus_spread=round(max(spread, usual.conus_spread), 3),
-        )
     return settings
 
 

@@ -27,31 +27,28 @@ def test_ribs_count_for_no_more_than_on_real_scans() -> None:
         Body("L1", 2.0, 0.0),
         Body("T12", np.nan, 0.0),
     ]
-    settings = fitted(Counted(tuple(bodies), (), ()), usual)
+    settings = fitted(Counted(tuple(bodies), ()), usual)
 
     assert settings.rib_ml >= usual.rib_ml
     assert settings.rib_thoracic == usual.rib_thoracic  # 19 of 22 would be more
     assert settings.rib_last == pytest.approx(2 / 20, abs=1e-3)
     assert settings.rib_lumbar == pytest.approx(2 / 11, abs=1e-3)
-    assert settings.conus_place == usual.conus_place
 
 
 def test_too_few_bodies_change_nothing() -> None:
     from training.localiser.calibrate import Body, Counted, fitted
 
-    few = Counted((Body("T12", 0.6, 0.0),), (0.3,), (0.9,))
+    few = Counted((Body("T12", 0.6, 0.0),), (0.9,))
 
     assert fitted(few, LevelSettings()) == LevelSettings()
 
 
-def test_the_cords_end_is_never_taken_for_surer_than_in_people() -> None:
+def test_the_least_confidence_is_that_of_the_least_sure_scans() -> None:
     from training.localiser.calibrate import Counted, fitted
 
-    settings = fitted(Counted((), (0.4,) * 20, (0.9,) * 20), LevelSettings())
+    settings = fitted(Counted((), tuple(np.linspace(0.8, 0.99, 200))), LevelSettings())
 
-    assert settings.conus_place == pytest.approx(0.4)
-    assert settings.conus_spread == LevelSettings().conus_spread
-    assert settings.least_confidence == pytest.approx(0.9)
+    assert settings.least_confidence == pytest.approx(0.801, abs=0.002)
 
 
 def test_exactness_comes_from_the_bundle_and_grows_with_the_voxel() -> None:
