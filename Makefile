@@ -24,7 +24,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 CODE := models service training tests docs data_samples
 
-.PHONY: help demo serve test soak lint bench evaluate evaluate-real clean venv tools
+.PHONY: help demo serve test soak lint bench evaluate evaluate-localiser evaluate-real clean venv tools
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -78,6 +78,9 @@ evaluate: $(VENV)/.tested  ## Judge the shipped bundles on held-out synthetic st
 	  --studies var/evaluation/studies --out var/evaluation
 	$(BIN)/python -m training.scorer.evaluate --out var/evaluation/scorer
 	-$(BIN)/python -m training.scorer.controls --held-out var/evaluation/scorer/held_out
+
+evaluate-localiser: $(VENV)/.tested  ## Judge outlines and names on synthetic scans, held out and spoilt
+	$(BIN)/python -m training.localiser.evaluate
 
 evaluate-real: $(VENV)/.tested  ## Say how the networks do on real scans in REAL_DATA
 	ACUITY_REAL_DATA="$${ACUITY_REAL_DATA:-$(REAL_DATA)}" $(BIN)/python -m training.evaluate_real
