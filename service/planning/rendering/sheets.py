@@ -72,8 +72,10 @@ def for_all_levels(document: PlanningDocument) -> Markup | None:
 
 
 def _ordered(document: PlanningDocument) -> list[LevelPlan]:
-    inside = (*document.session.levels, *document.session.routed_first)
-    rank = {item.label_value: place for place, item in enumerate(inside)}
+    session = document.session
+    inside = [item.label_value for item in session.levels]
+    inside += [item.label_value for item in session.routed_first]
+    rank = {label_value: place for place, label_value in enumerate(inside)}
     levels = [level for level in document.levels if level.technique is not None]
     levels.sort(
         key=lambda level: (
