@@ -23,7 +23,6 @@ from models.morphometry.outline import Outline, trace
 from models.morphometry.pedicles import pedicle
 from models.morphometry.plane import picture_of
 from models.morphometry.result import (
-    CUT_SIDEWAYS,
     Angles,
     BodyVolume,
     Canal,
@@ -33,7 +32,7 @@ from models.morphometry.result import (
     Pedicle,
     Target,
 )
-from models.morphometry.target import target_of, with_approaches
+from models.morphometry.target import cut_sideways, target_of, with_approaches
 from models.morphometry.wall import neighbours_line, posterior_wall
 
 SACRUM: Final = "S1"
@@ -193,7 +192,7 @@ def _level(chain: _Chain, vertebra: Vertebra, place: int, beside: Neighbours) ->
         reasons["volume"] = Missing.PARTIAL_BODY
     target = _target(own, sides, resolution, neighbours_line(own, above, below), reasons)
     if cut and target is not None:
-        target = replace(target, limited_by=(*target.limited_by, CUT_SIDEWAYS))
+        target = cut_sideways(target, own, resolution)
     return LevelGeometry(
         posterior_wall=posterior_wall(own, above, below, resolution.span_mm),
         canal=canal,

@@ -28,7 +28,8 @@ from models.findings import (
 from models.geometry import to_lps
 from models.localiser.bodies import chain_directions, measure
 from models.morphometry.morphometry import measure_levels
-from models.morphometry.target import CORTEX_MM, DEPTH_PART, MOST_PART
+from models.morphometry.result import CUT_SIDEWAYS
+from models.morphometry.target import AIMED_PART, CORTEX_MM, MOST_PART
 from models.volume import Role
 from training.phantom.anatomy.body import body_distances
 from training.phantom.anatomy.posture import rotation
@@ -77,6 +78,7 @@ class Miss:
         along_mm: (3,) to the left, to the back and to the head of it, in the body's own frame.
         inside: Whether the point lies inside the true solid.
         depth_part: Part of the true depth behind the true anterior wall, at the point's height.
+        cut: Whether the target says that the body goes on beyond the slices.
     """
 
     level: str
@@ -85,6 +87,7 @@ class Miss:
     along_mm: Array
     inside: bool
     depth_part: float
+    cut: bool
 
 
 def draw_spine(seed: int) -> Spine:
@@ -164,6 +167,7 @@ def misses(spine: Spine, localisation: Localisation) -> Iterator[Miss]:
             along_mm=along,
             inside=body_distances(bone.shape, *(float(v) for v in local))[0] < 0.0,
             depth_part=(float(local[1]) - front) / (behind - front),
+            cut=CUT_SIDEWAYS in geometry.target.limited_by,
         )
 
 
@@ -178,7 +182,7 @@ def true_target(bone: Bone) -> Array:
     for _ in range(8):
         front, behind = _walls(bone, head)
         depth = behind - front
-        back = front + min(max(DEPTH_PART * depth, CORTEX_MM), MOST_PART * depth)
+        back = front + min(max(AIMED_PART * depth, CORTEX_MM), MOST_PART * depth)
         inside = np.array([body_distances(bone.shape, 0.0, back, z)[0] < 0.0 for z in _REACH])
         head = float(_REACH[inside].mean())
     return np.array([0.0, back, head])
@@ -237,7 +241,11 @@ def main() -> None:
         on_truth += misses(spine, true_localisation(spine))
         on_image += misses(spine, through(spine, localise))
     _print("on the truth's label map", on_truth)
-    _print("through the shipped localiser", on_image)
+    _print("through the shipped localiser", [miss for miss in on_image if not miss.cut])
+    _print(
+        "through the shipped localiser, bodies cut by the stack and marked so",
+        [miss for miss in on_image if miss.cut],
+    )
 
 
 if __name__ == "__main__":

@@ -170,6 +170,7 @@ def test_a_body_cut_sideways_has_its_middle_from_the_canal_and_says_so() -> None
 
     target = target_of(geometry)
     assert CUT_SIDEWAYS in target.limited_by
+    assert target.uncertainty_lps_mm[0] > 4.0
     assert np.linalg.norm(target.point_lps_mm - solid.target) < 2.0
     assert geometry.volume is None
     assert geometry.reasons["volume"] is Missing.PARTIAL_BODY
