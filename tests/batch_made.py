@@ -7,6 +7,7 @@ table tells one study from another.
 
 from __future__ import annotations
 
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -155,6 +156,8 @@ def run(root: Path, out: Path, workers: int = 1) -> None:
 
 def _main() -> None:
     if sys.argv[1:]:  # a batch in a process of its own, to be killed
+        # A shell starts what runs in the background with Ctrl-C ignored, and that is inherited.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         root, out, workers = sys.argv[1:]
         run(Path(root), Path(out), int(workers))
         return

@@ -36,9 +36,7 @@ def _database(settings: Settings) -> Check:
     from service.jobs.database import connect, database_url, version_of  # noqa: PLC0415
 
     if settings.database is None and settings.work_dir is None:
-        return Check(
-            "Database", Verdict.NOTE, "SQLite in a temporary folder, gone afterwards"
-        )
+        return Check("Database", Verdict.NOTE, "SQLite in a temporary folder, gone afterwards")
     try:
         engine = connect(database_url(settings.database, settings.work_dir or Path()))
         version = version_of(engine)

