@@ -3,7 +3,7 @@
 DIR/<study>/                  report.json and what else was asked for
 DIR/results.csv …             made when the batch ends or is interrupted
 DIR/.batch/journal.sqlite     what was found and what became of it
-DIR/.batch/work/              the jobs' own folder, unless a database is shared
+DIR/.batch/work               the jobs' own folder, unless a database is shared
 DIR/.batch/gathered/          studies that had to be brought together, while they are read
 """
 
