@@ -12,7 +12,10 @@ import pytest
 from pydicom import dcmread
 
 from service.jobs.database import connect
+from service.jobs.folders import JobFolders
 from service.jobs.launch import COMMAND
+from service.jobs.records import JobRecords
+from service.jobs.upkeep import STALE_S
 from tests.integration.jobs.installation import Plan, Study, disturb, installed
 from tests.integration.jobs.results import files_of, received_at, undisturbed
 from tests.integration.jobs.variants import variants
@@ -72,6 +75,8 @@ def test_two_hundred_kills(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert {job["state"] for job in jobs} == {"succeeded"}
     assert len({job["study_instance_uid"] for job in jobs}) == len(jobs) == STUDIES
     assert set(reports) == {job["job_id"] for job in jobs} == set(equal)
+    # What was being sent when its taker was killed belongs to no job, and goes once it is stale.
+    JobFolders(work_dir).tidy(JobRecords(engine).uploads(), STALE_S, time.time() + 2 * STALE_S)
     assert list((work_dir / "uploads").iterdir()) == []
 
 
