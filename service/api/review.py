@@ -7,15 +7,14 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.openapi.models import Example
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
 from models.errors import AcuityError
 from service.api.access import require
 from service.api.negotiation import choose
 from service.api.problems import RESPONSES, ProblemError
-from service.api.schemas import Accepted, accepted, links_of
-from service.api.studies import REPORT_TYPES, StudyUid, await_final, final_answer, too_long
+from service.api.schemas import Accepted
+from service.api.studies import REPORT_TYPES, StudyUid, answer_of, too_long
 from service.jobs.job import Job, Jobs
 from service.jobs.keys import Scope
 from service.jobs.reviews import ImagesGoneError, ReportSupersededError
@@ -72,15 +71,7 @@ async def review_report(
         raise too_long(settings.max_wait_s)
     choose(request.headers.get("accept"), REPORT_TYPES)
     job = await run_in_threadpool(_submit, jobs, study_uid, review)
-    if wait is not None:
-        job = await await_final(jobs, job, wait)
-        if job.state.final:
-            return final_answer(jobs, job, request)
-    return JSONResponse(
-        accepted(job).model_dump(mode="json"),
-        status_code=202,
-        headers={"Location": links_of(job)["job"]},
-    )
+    return await answer_of(jobs, job, request, wait)
 
 
 @router.get("/v1/reviews", response_model=ReviewList)

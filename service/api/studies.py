@@ -92,15 +92,7 @@ async def submit_study(
     limits = BodyLimits(settings.max_upload_mb << 20, settings.receive_timeout_s)
     job = await _take_over(request, jobs, limits)
     request.state.job_id = job.job_id
-    if wait is not None:
-        job = await await_final(jobs, job, wait)
-        if job.state.final:
-            return final_answer(jobs, job, request)
-    return JSONResponse(
-        accepted(job).model_dump(mode="json"),
-        status_code=202,
-        headers={"Location": links_of(job)["job"]},
-    )
+    return await answer_of(jobs, job, request, wait)
 
 
 @router.get("", response_model=StudyList, dependencies=[may_read])
@@ -243,7 +235,20 @@ async def _take_over(request: Request, jobs: Jobs, limits: BodyLimits) -> Job:
     return job
 
 
-async def await_final(jobs: Jobs, job: Job, seconds: float) -> Job:
+async def answer_of(jobs: Jobs, job: Job, request: Request, wait: float | None) -> Response:
+    """The report of a job if it is there within `wait` seconds; else 202 and where to ask."""
+    if wait is not None:
+        job = await _await_final(jobs, job, wait)
+        if job.state.final:
+            return _final_answer(jobs, job, request)
+    return JSONResponse(
+        accepted(job).model_dump(mode="json"),
+        status_code=202,
+        headers={"Location": links_of(job)["job"]},
+    )
+
+
+async def _await_final(jobs: Jobs, job: Job, seconds: float) -> Job:
     """Wait until a job is over, at most so many seconds; the job as it is then."""
     deadline = time.monotonic() + seconds
     while not job.state.final and time.monotonic() < deadline:
@@ -253,7 +258,7 @@ async def await_final(jobs: Jobs, job: Job, seconds: float) -> Job:
     return job
 
 
-def final_answer(jobs: Jobs, job: Job, request: Request) -> Response:
+def _final_answer(jobs: Jobs, job: Job, request: Request) -> Response:
     """The report of a job that is over.
 
     Raises:
