@@ -97,7 +97,7 @@ def score(volumes: StudyVolumes, localisation: Localisation) -> Scores:
     levels = []
     for vertebra in localisation.vertebrae:
         inside = volumes.reference.array[localisation.labels == vertebra.index]
-        probability = float(inside.mean()) / 1000
+        probability = min(1.0, float(inside.mean()) / 1000)
         call = Call.PRESENT if probability > 0.525 else Call.ABSENT
         levels.append(
             LevelFindings(

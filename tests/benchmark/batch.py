@@ -28,6 +28,7 @@ import numpy as np
 from pydicom.uid import JPEG2000Lossless
 
 from service import logs
+from service.batch.journal import StudyState
 from service.batch.run import OpenJobs, run_batch
 from service.batch.workers import local_jobs
 from service.jobs.durable import DurableJobs
@@ -155,7 +156,9 @@ def workers(count: int, folder: Path) -> None:
         watch = Watch()
         cpu, children = time.process_time(), _children_cpu()
         out = folder / f"out{number}"
-        run_batch(asked_for(folder / "root", out, number), Settings(), watch, opening)
+        ended = run_batch(asked_for(folder / "root", out, number), Settings(), watch, opening)
+        if ended[StudyState.REPORTED] != count:
+            raise SystemExit(f"not every study was reported, so there is nothing to time: {ended}")
         # From the first end to the last: starting up is paid once, however large the batch.
         rates[number] = (count - 1) / (watch.seconds[-1] - watch.seconds[1])
         driver = (time.process_time() - cpu) / count
