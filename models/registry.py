@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 from uuid import uuid4
 
+from models.durable import flush_folder, place, settle
 from models.errors import BundleError, BundleMissingError
 from models.manifest import (
     MAX_METADATA_BYTES,
@@ -246,8 +247,10 @@ def install(content: Mapping[str, bytes], store: Path) -> Bundle:
     try:
         staging.mkdir()
         for name, data in content.items():
-            _write(staging / name, data)
+            place(staging / name, data)
+        settle([staging / name for name in content])
         staging.rename(target)
+        flush_folder(target.parent)
     except OSError as error:
         if target.exists():
             return _same(bundle)
@@ -337,13 +340,6 @@ def _read(path: Path, limit: int) -> bytes:
     if len(data) > limit:
         raise BundleError(f"model bundle {_label(path.parent)}: {path.name} is too large")
     return data
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _folder_content(folder: Path) -> dict[str, bytes]:

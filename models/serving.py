@@ -10,14 +10,13 @@ promotion appends to the history and a rollback appends what was before it, so n
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Final
-from uuid import uuid4
 
+from models.durable import write_durably
 from models.errors import BundleError
 from models.manifest import is_version
 from models.signing import SignatureError, read_public_key, verified
@@ -122,7 +121,7 @@ def write_promotion(store: Path, name: str, version: str, record: Mapping[str, A
     """Write the signed record of a promotion, whole or not at all."""
     path = promotion_path(store, name, version)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, json.dumps(dict(record), indent=1, sort_keys=True).encode())
+    write_durably(path, json.dumps(dict(record), indent=1, sort_keys=True).encode())
     return path
 
 
@@ -168,19 +167,7 @@ def require_signature(store: Path, bundle: tuple[str, str, str], folder: Path, k
 def _write(path: Path, history: list[Turn]) -> None:
     document = {"schema": SCHEMA, "turns": [asdict(turn) for turn in history]}
     path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, json.dumps(document, indent=1).encode())
-
-
-def _replace(path: Path, data: bytes) -> None:
-    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    try:
-        with part.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_durably(path, json.dumps(document, indent=1).encode())
 
 
 def _now() -> str:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from models.anatomy import LEVELS
+from models.durable import write_durably
 from service.batch.figures import NOT_SAID, QUESTIONS, UNNAMED, Figures
 from service.batch.journal import StudyRow, StudyState
 from service.batch.tables import REFUSED_CSV, RESULTS_CSV, RESULTS_PARQUET, STUDIES_CSV
 from service.batch.workplace import Workplace
 from service.report.markup import Markup, element, join
-from service.report.outputs import write_atomically
 
 SUMMARY: Final = "summary.html"
 
@@ -62,7 +62,7 @@ def write_summary(place: Workplace, figures: Figures, made: datetime, *, pages: 
     document = join(
         Markup("<!doctype html>\n"), element("html", _head(), element("body", body), lang="en")
     )
-    write_atomically(Path(place.out) / SUMMARY, str(document).encode())
+    write_durably(Path(place.out) / SUMMARY, str(document).encode())
 
 
 def _head() -> Markup:

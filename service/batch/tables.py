@@ -11,12 +11,12 @@ same studies.
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from models.durable import settle, write_back
 from service.batch.columns import Column, Kind, Row, Value, all_columns, names_in, rows_of
 from service.batch.journal import Journal, StudyRow, StudyState
 from service.batch.workplace import Workplace
@@ -126,9 +126,9 @@ def _table(place: Workplace, name: str) -> Iterator[Path]:
     part = place.scratch / f"{name}.part"
     try:
         yield part
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
+        write_back(part)
         part.replace(place.out / name)
+        settle([place.out / name])
     finally:
         part.unlink(missing_ok=True)
 

@@ -36,14 +36,11 @@ def mercure(
     """
     from tempfile import TemporaryDirectory  # noqa: PLC0415
 
+    from models.durable import write_durably  # noqa: PLC0415
     from service import logs  # noqa: PLC0415
     from service.cli.configuration import load_settings  # noqa: PLC0415
     from service.pipeline import Clock, open_stages, report_on  # noqa: PLC0415
-    from service.report.outputs import (  # noqa: PLC0415
-        parse_formats,
-        write_atomically,
-        write_outputs,
-    )
+    from service.report.outputs import parse_formats, write_outputs  # noqa: PLC0415
 
     formats = parse_formats(str(_settings_of(given / TASK).get("formats", FORMATS)))
     settings = load_settings()
@@ -52,8 +49,8 @@ def mercure(
     with TemporaryDirectory(prefix="acuity-") as folder:
         for path in write_outputs(result, Path(folder), formats):
             if path.suffix == ".dcm":
-                write_atomically(made / _name_of(path), path.read_bytes())
-    write_atomically(made / RESULT, _result_of(result.report))
+                write_durably(made / _name_of(path), path.read_bytes())
+    write_durably(made / RESULT, _result_of(result.report))
 
 
 def _settings_of(task: Path) -> dict[str, Any]:

@@ -51,6 +51,7 @@ def plan(
     It supports a discussion and decides nothing. Key images beside the report are used. Exit code
     2 for clinical input or profiles that are not as described; each field is named.
     """
+    from models.durable import write_durably  # noqa: PLC0415
     from service import logs  # noqa: PLC0415
     from service.cli.configuration import load_settings  # noqa: PLC0415
     from service.planning.intake import read_intake  # noqa: PLC0415
@@ -63,7 +64,6 @@ def plan(
     from service.planning.signing import sign as signed_by  # noqa: PLC0415
     from service.planning.signing import to_json  # noqa: PLC0415
     from service.report.document import StudyReport  # noqa: PLC0415
-    from service.report.outputs import write_atomically  # noqa: PLC0415
     from service.report.terminal import report_console  # noqa: PLC0415
 
     settings = load_settings()
@@ -88,7 +88,7 @@ def plan(
             ("plan.html", to_html(document, images).encode()),
             ("plan-fhir.json", to_fhir(document)),
         ):
-            write_atomically(out / name, data)
+            write_durably(out / name, data)
             written.append(out / name)
     if as_json:
         output.write(to_json(document).decode())

@@ -8,12 +8,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+from models.durable import write_durably
 from service.deidentify.identities import Identities
 from service.deidentify.images import write_images
 from service.deidentify.profile import BASIC_PROFILE, Profile
 from service.deidentify.results import deidentified
 from service.ingest.safety import Limits
-from service.report.outputs import write_atomically
 from service.report.result import StudyResult
 
 ACCOUNT: Final = "deidentified.json"
@@ -47,5 +47,5 @@ class Deidentification:
             "images": written,
             "left_out": dict(sorted(left_out.items())),
         }
-        write_atomically(folder / ACCOUNT, (json.dumps(account, indent=2) + "\n").encode())
+        write_durably(folder / ACCOUNT, (json.dumps(account, indent=2) + "\n").encode())
         return deidentified(result, profile)

@@ -15,6 +15,7 @@ from pydicom import dcmread, dcmwrite
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import UID
 
+from models.durable import write_durably
 from service.deidentify.profile import Profile
 from service.ingest.headers import NATIVE_SYNTAXES, PARSING_ERRORS, quiet_pydicom
 from service.ingest.inventory import take_inventory
@@ -22,7 +23,6 @@ from service.ingest.records import InstanceRecord
 from service.ingest.refusals import RefusedError
 from service.ingest.safety import Limits
 from service.ingest.study import main_study
-from service.report.outputs import write_atomically
 
 IMAGE_PREFIX: Final = "image-"
 
@@ -54,7 +54,7 @@ def write_images(
             left_out[error.refusal.code] += 1
             continue
         written += 1
-        write_atomically(folder / f"{IMAGE_PREFIX}{written:04d}.dcm", data)
+        write_durably(folder / f"{IMAGE_PREFIX}{written:04d}.dcm", data)
     return written, left_out
 
 

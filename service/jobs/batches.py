@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from service.report.outputs import Format, write_atomically
+from models.durable import write_durably
+from service.report.outputs import Format
 
 
 class BatchOptions(BaseModel):
@@ -32,7 +33,7 @@ def options_path(work_dir: Path, batch: str) -> Path:
 def write_options(path: Path, options: BatchOptions) -> None:
     """Note the options of a batch; whoever holds its key can find out who was de-identified."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_atomically(path, options.model_dump_json().encode())
+    write_durably(path, options.model_dump_json().encode())
 
 
 def read_options(path: Path) -> BatchOptions:

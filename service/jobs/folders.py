@@ -24,11 +24,11 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from models.durable import settle, write_back, write_durably
 from models.errors import AcuityError
 from service.jobs.batches import options_path
 from service.report.document import Status
 from service.report.json_writer import from_json, to_json
-from service.report.outputs import write_atomically
 
 JOB_ID: Final = re.compile(r"[0-9a-f]{32}")
 """Shape of a job id; anything else never reaches a path."""
@@ -123,14 +123,12 @@ class JobFolders:
 
     def flush(self, upload: Path) -> None:
         """Have the disk hold an upload before anybody is told so."""
-        folders = [upload, self._uploads]
-        for path in upload.rglob("*"):
-            if path.is_dir():
-                folders.append(path)
-            else:
-                _flush(path, os.O_RDONLY)
-        for folder in folders:
-            _flush(folder, os.O_RDONLY | os.O_DIRECTORY)
+        entries = tuple(upload.rglob("*"))
+        files = [path for path in entries if not path.is_dir()]
+        for wait in (False, True):  # all at once, not one after the other
+            for path in files:
+                write_back(path, wait=wait)
+        settle([*entries, upload])
 
     def tidy(self, uploads_in_use: Collection[str], older_than_s: float, now: float) -> None:
         """Remove uploads and drafts that nothing reads any more.
@@ -226,6 +224,7 @@ class JobFolders:
         folder.mkdir(exist_ok=True)
         for path in sorted(draft.iterdir()):
             path.replace(folder / path.name)
+        settle([*folder.iterdir(), folder])
 
     def remove(self, job_id: str, study_instance_uid: str) -> None:
         """Remove a job's results, and the note that its report stands."""
@@ -243,21 +242,13 @@ class JobFolders:
         except FileNotFoundError:
             return
         if report.status is not Status.SUPERSEDED:
-            write_atomically(path, to_json(report.model_copy(update={"status": Status.SUPERSEDED})))
+            write_durably(path, to_json(report.model_copy(update={"status": Status.SUPERSEDED})))
 
     def set_current(self, study_instance_uid: str, standing: CurrentReport) -> None:
         """Note which report stands for a study, for the ones that will come after it."""
-        write_atomically(
+        write_durably(
             self.current / current_name(study_instance_uid), standing.model_dump_json().encode()
         )
-
-
-def _flush(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def current_name(study_instance_uid: str) -> str:

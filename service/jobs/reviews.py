@@ -24,11 +24,11 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 
+from models.durable import write_durably
 from models.errors import AcuityError
 from service.ingest.safety import is_zip
 from service.report.corrections import corrected
 from service.report.findings_file import FINDINGS, read_npz
-from service.report.outputs import write_atomically
 from service.report.review import Review, ReviewRecord
 
 REVIEWS: Final = "reviews"
@@ -181,7 +181,7 @@ def keep_review(work_dir: Path, record: ReviewRecord, study: Path, results: Path
             link(path, target)
         shutil.copyfile(results / REPORT, draft / MACHINE)
         link(results / FINDINGS, draft / FINDINGS)
-        write_atomically(draft / REVIEW, record.model_dump_json(indent=1).encode())
+        write_durably(draft / REVIEW, record.model_dump_json(indent=1).encode())
         try:
             draft.rename(folder)
         except OSError:  # another request of the same moment was first

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from models.durable import write_durably
 from models.findings import Acuity, Call, Etiology
 from service.deidentify.export import Deidentification
 from service.jobs.folders import current_report, rank_of
@@ -17,7 +18,7 @@ from service.report.dicom.identity import content_key
 from service.report.document import LevelReport, StudyReport
 from service.report.findings_file import FINDINGS, to_npz
 from service.report.headline import level_title
-from service.report.outputs import Format, write_atomically, write_outputs
+from service.report.outputs import Format, write_outputs
 from service.report.result import StudyResult
 from service.report.review import Reader
 from service.report.written import Written
@@ -116,7 +117,7 @@ def work_on(
 def keep_findings(result: StudyResult, results: Path) -> None:
     """Keep what a report was written from, so that it can be written again with a reader's word."""
     if result.localisation is not None and result.scores is not None:
-        write_atomically(results / FINDINGS, to_npz(result.localisation, result.scores))
+        write_durably(results / FINDINGS, to_npz(result.localisation, result.scores))
 
 
 def outcome_of(report: StudyReport, key: str = "", written: Written | None = None) -> Outcome:

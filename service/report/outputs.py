@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar, Final
-from uuid import uuid4
 
+from models.durable import place, settle
 from models.errors import AcuityError
 from service.report.drawing import StudyViews, views_of
 from service.report.html import to_html
@@ -103,7 +102,9 @@ def write_outputs(
             for made, render in _RENDERERS
             if made & asked
         ]
-    return [path for job in jobs for path in job.result()]
+    paths = [path for job in jobs for path in job.result()]
+    settle(paths)
+    return paths
 
 
 def _remove_stale(directory: Path, formats: frozenset[Format]) -> None:
@@ -117,26 +118,13 @@ def _remove_stale(directory: Path, formats: frozenset[Format]) -> None:
         path.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside the target, flush to disk, rename over it; leave nothing on failure."""
-    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    try:
-        with part.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 Files = Iterator[tuple[str, bytes]]
 
 
 def _write(files: Files, directory: Path) -> list[Path]:
     written = []
     for name, data in files:
-        write_atomically(directory / name, data)
+        place(directory / name, data)
         written.append(directory / name)
     return written
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from service.report.outputs import write_atomically
+from models.durable import write_durably
 from training.datasets.errors import (
     ManifestColumnError,
     ManifestMissingError,
@@ -95,7 +95,7 @@ def write_manifest(path: Path, rows: Iterable[LabelRow]) -> Manifest:
         raise ManifestUnreadableError("a manifest without rows is not written")
     dumped = (row.model_dump(mode="json") for row in placed)
     records = [{name: values[name] for name in COLUMNS} for values in dumped]
-    write_atomically(path, _csv_bytes(records) if _is_csv(path) else _parquet_bytes(records))
+    write_durably(path, _csv_bytes(records) if _is_csv(path) else _parquet_bytes(records))
     return Manifest(placed, path.parent)
 
 

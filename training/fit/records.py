@@ -25,7 +25,7 @@ from typing import Any, Final, Self
 
 import torch
 
-from service.report.outputs import write_atomically
+from models.durable import write_durably
 from training.fit.errors import FitError
 from training.fit.recipe import FitRecipe
 from training.fit.trainee import Trainee
@@ -102,10 +102,10 @@ class Records:
 def _write_start(run: Path, recipe: FitRecipe, trainee: Trainee) -> None:
     run.mkdir(parents=True, exist_ok=True)
     told = recipe.model_dump(mode="json") | {"sha256": recipe.sha256}
-    write_atomically(run / "recipe.json", json.dumps(told, indent=1).encode())
-    write_atomically(run / "environment.json", json.dumps(environment(), indent=1).encode())
+    write_durably(run / "recipe.json", json.dumps(told, indent=1).encode())
+    write_durably(run / "environment.json", json.dumps(environment(), indent=1).encode())
     data = {"sha256": trainee.data_sha256, **trainee.about()}
-    write_atomically(run / "data.json", json.dumps(data, indent=1).encode())
+    write_durably(run / "data.json", json.dumps(data, indent=1).encode())
 
 
 def environment() -> dict[str, Any]:

@@ -16,8 +16,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.durable import write_durably
 from models.findings import Acuity, Call, Etiology
-from service.report.outputs import write_atomically
 from training.datasets.rows import Labels
 from training.judging.errors import CasesUnreadableError, DifferentCasesError
 
@@ -136,7 +136,7 @@ def save_judged(path: Path, judged: Judged, about: Mapping[str, Any]) -> None:
     note = {"schema": SCHEMA, "about": json.dumps(dict(about), sort_keys=True)}
     sink = io.BytesIO()
     pq.write_table(table.replace_schema_metadata(note), sink)
-    write_atomically(path, sink.getvalue())
+    write_durably(path, sink.getvalue())
 
 
 def load_judged(path: Path) -> tuple[Judged, dict[str, Any]]:

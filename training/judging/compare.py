@@ -20,9 +20,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.durable import write_durably
 from models.findings import Call
 from models.registry import Bundle, read_bundle, resolve, verify
-from service.report.outputs import write_atomically
 from service.settings import Settings
 from training.datasets.checks import check_manifest
 from training.datasets.manifest import read_manifest
@@ -264,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     for name, judged, model in zip(("served", "candidate"), readings.judged, models, strict=True):
         save_judged(given.out / f"{name}.parquet", judged, {"bundles": model.names})
-    write_atomically(given.out / COMPARISON, json.dumps(found, indent=1).encode())
+    write_durably(given.out / COMPARISON, json.dumps(found, indent=1).encode())
     sys.stdout.write(told(found))
 
 

@@ -18,9 +18,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from models.durable import write_durably
 from models.registry import Bundle, read_bundle, resolve
 from models.runtime import CpuOptions
-from service.report.outputs import write_atomically
 from service.settings import Settings
 from training.datasets.adapters.phantom import phantom_rows
 from training.datasets.agreement import reader_agreement
@@ -83,8 +83,8 @@ def evaluate(manifest: Manifest, model: Model, out: Path, data: str) -> dict[str
     found = figures(judged) | {"about": about, "readers": _readers(manifest)}
     out.mkdir(parents=True, exist_ok=True)
     save_judged(out / JUDGED, judged, about)
-    write_atomically(out / FIGURES, json.dumps(found, indent=1).encode())
-    write_atomically(out / PAGE, evaluation_page(judged, found, about).encode())
+    write_durably(out / FIGURES, json.dumps(found, indent=1).encode())
+    write_durably(out / PAGE, evaluation_page(judged, found, about).encode())
     return found
 
 

@@ -15,12 +15,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from models.durable import write_durably
 from models.manifest import MODEL_SAFETENSORS
 from models.registry import Bundle, open_verified, read_bundle, resolve
 from models.runtime import load_network
 from models.scorer.calibration import ScorerCalibration, read_calibration
 from models.scorer.network import ScorerNetwork
-from service.report.outputs import write_atomically
 from training.phantom.recipe import load_recipe
 from training.scorer.baselines import TASKS, Baseline, baselines, compared
 from training.scorer.cache import fill_cache
@@ -148,9 +148,9 @@ def main() -> None:
         whole(given.out / FOLDERS["train"]),
     )
     about = {"bundle": f"scorer {bundle.version}", "command": "python -m training.scorer.evaluate"}
-    write_atomically(given.out / "figures.json", json.dumps(figures | about, indent=1).encode())
+    write_durably(given.out / "figures.json", json.dumps(figures | about, indent=1).encode())
     text = page(figures, pools, beside, (network_of(bundle), read_calibration(bundle.metadata)))
-    write_atomically(given.out / "scorer.html", text.encode())
+    write_durably(given.out / "scorer.html", text.encode())
     sys.stdout.write(told(figures))
 
 

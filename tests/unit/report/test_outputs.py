@@ -8,7 +8,6 @@ from service.report.outputs import (
     Format,
     UnsupportedFormatError,
     parse_formats,
-    write_atomically,
     write_outputs,
 )
 from service.report.written import Written
@@ -74,22 +73,6 @@ def test_format_that_cannot_be_written_names_those_that_can(text: str) -> None:
     assert caught.value.exit_code == 2
 
 
-def test_failed_write_keeps_the_old_file_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    target = tmp_path / "report.json"
-    write_atomically(target, b"old")
-
-    def fail(_descriptor: int) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr("os.fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(target, b"new")
-    assert target.read_bytes() == b"old"
-    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
-
-
 def test_shared_pictures_are_those_of_each_writer_alone(tmp_path: Path) -> None:
     together = write_outputs(made.result(), tmp_path / "together", written=WRITTEN)
     alone = [
@@ -104,10 +87,10 @@ def test_shared_pictures_are_those_of_each_writer_alone(tmp_path: Path) -> None:
 def test_folder_that_cannot_be_written_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_descriptor: int) -> None:
+    def fail(_path: Path) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("os.fsync", fail)
+    monkeypatch.setattr("models.durable.write_back", fail)
     with pytest.raises(OSError, match="disk full"):
         write_outputs(made.result(), tmp_path)
     assert list(tmp_path.iterdir()) == []

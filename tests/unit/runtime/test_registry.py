@@ -168,7 +168,7 @@ def test_a_failing_disk_leaves_nothing(store: Path, monkeypatch: pytest.MonkeyPa
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(registry, "_write", full)
+    monkeypatch.setattr(registry, "place", full)
     with pytest.raises(BundleError, match="could not be written"):
         install(content(), store)
     assert list((store / "localiser").iterdir()) == []
