@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import Any, Final
 
 from training.datasets.rows import LABEL_COLUMNS, LabelRow, Labels
-from training.judging.counts import Kappa, cohen_kappa
+from training.statistics.counts import Kappa, cohen_kappa
 
 COMPARED: Final = tuple(
     name for name in LABEL_COLUMNS if name not in ("extent", "height_loss_percent")

@@ -3,7 +3,6 @@
 from training.evaluate_real.bodies import Result, summarise, table
 from training.evaluate_real.edema import EdemaReading, edema_table, read_edema, summarise_edema
 from training.evaluate_real.networks import open_localiser, open_scorer
-from training.evaluate_real.proportions import wilson
 from training.evaluate_real.run import evaluate
 from training.evaluate_real.studies import GROUPS, Truth, mask_on, read_volumes, truths_of
 
@@ -23,5 +22,4 @@ __all__ = [
     "summarise_edema",
     "table",
     "truths_of",
-    "wilson",
 ]

@@ -10,8 +10,8 @@ import numpy as np
 
 from training.evaluate_real.edema import EdemaReading
 from training.evaluate_real.inserted import Inserted
-from training.evaluate_real.proportions import wilson
 from training.localiser.matching import StudyScore
+from training.statistics.counts import wilson
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,13 @@ def summarise(results: Sequence[Result]) -> dict[str, Any]:
     found = [body for body in bodies if body.found]
     heights = [body.height_errors_mm for body in found if body.height_errors_mm is not None]
     hits = len(found)
+    between = wilson(hits, len(bodies))
     return {
         "series": len(results),
         "unread": len(results) - len(scored),
         "bodies": len(bodies),
         "found": hits,
-        "found_95": [round(v, 4) for v in wilson(hits, len(bodies))],
+        "found_95": [round(between.low, 4), round(between.high, 4)],
         "false_bodies": sum(score.false_bodies for score in scored),
         "duplicates": sum(score.duplicates for score in scored),
         "merged": sum(score.merged for score in scored),

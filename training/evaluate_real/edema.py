@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from models.findings import Call, Feature, LevelFindings, Scores
 from models.geometry import Affine, to_index
-from training.evaluate_real.proportions import wilson
 from training.evaluate_real.studies import HEALTHY, Truth
+from training.statistics.counts import wilson
 
 UNADJUDICATED: Final = (
     "Readings are unadjudicated, made from pictures by one reader; volunteers are presumed to have "
@@ -158,8 +158,8 @@ def _shares(readings: Sequence[EdemaReading]) -> dict[str, Any]:
     calls = _calls(readings)
     shares: dict[str, Any] = dict(calls)
     for call in (Call.PRESENT, Call.INDETERMINATE):
-        low, high = wilson(calls[call.value], len(readings))
-        shares[f"{call.value}_95"] = [round(low, 4), round(high, 4)]
+        between = wilson(calls[call.value], len(readings))
+        shares[f"{call.value}_95"] = [round(between.low, 4), round(between.high, 4)]
     return shares
 
 

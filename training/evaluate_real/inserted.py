@@ -22,8 +22,8 @@ from models.findings import Call, LevelFindings, Localisation, StudyVolumes, Ver
 from models.geometry import to_index, to_lps
 from models.scorer.scorer import Scorer
 from models.volume import Volume
-from training.evaluate_real.proportions import wilson
 from training.evaluate_real.studies import Truth
+from training.statistics.counts import wilson
 
 CONTRASTS: Final = (1.1, 1.2, 1.3, 1.4, 1.5, 1.8, 2.2)
 """Factors: edema over the same marrow before; readers mark edema of 1.2 to 1.5."""
@@ -182,7 +182,7 @@ def summarise_inserted(results: Sequence[Inserted]) -> dict[str, Any]:
             continue
         called = [one for one in these if one.call is Call.PRESENT]
         unsure = sum(one.call is Call.INDETERMINATE for one in these)
-        low, high = wilson(len(called), len(these))
+        between = wilson(len(called), len(these))
         errors = [abs(one.said_extent - one.extent) for one in called]
         curve.append(
             {
@@ -191,7 +191,7 @@ def summarise_inserted(results: Sequence[Inserted]) -> dict[str, Any]:
                 "called_present": len(called),
                 "indeterminate": unsure,
                 "sensitivity": round(len(called) / len(these), 4),
-                "sensitivity_95": [round(low, 4), round(high, 4)],
+                "sensitivity_95": [round(between.low, 4), round(between.high, 4)],
                 "mean_probability": round(float(np.mean([one.probability for one in these])), 4),
                 "extent_error_points": round(100 * float(np.mean(errors)), 1) if errors else None,
             }

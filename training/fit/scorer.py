@@ -18,10 +18,10 @@ from models.scorer.heads import BINARY_HEADS, HEADS
 from training.fit.errors import TooFewLevelsError
 from training.fit.levels import MAP_UNKNOWN
 from training.fit.trainee import Tensors, Turn
-from training.judging.roc import auroc
 from training.scorer.augment import augmented
 from training.scorer.losses import batch_losses, positive_weights
 from training.scorer.pool import Batch, LevelPool
+from training.statistics.roc import auroc
 
 FEWEST_LEVELS: Final = 6
 """Of the training part."""

@@ -29,14 +29,14 @@ from training.datasets.manifest import read_manifest
 from training.datasets.rows import Split
 from training.datasets.selection import chosen, data_digest
 from training.judging.cases import TASKS, Judged, same_cases, save_judged
-from training.judging.counts import mcnemar
 from training.judging.errors import JudgingError
 from training.judging.evaluate import open_model, progress_bar
 from training.judging.figures import task_figures
-from training.judging.probabilities import calibration_curve
 from training.judging.reading import read_cases
-from training.judging.resampling import patient_bootstrap
-from training.judging.roc import delong_test
+from training.statistics.counts import mcnemar
+from training.statistics.probabilities import calibration_curve
+from training.statistics.resampling import patient_bootstrap
+from training.statistics.roc import delong_test
 
 COMPARISON: Final = "comparison.json"
 SCHEMA: Final = "1"

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from models.findings import Call
 from training.judging.cases import FACTS, TASKS, UNKNOWN, WITHHELD, Judged
-from training.judging.counts import Proportion, proportion
-from training.judging.probabilities import calibration_curve, selective_curve, set_coverage
-from training.judging.resampling import patient_bootstrap
-from training.judging.roc import Interval, auprc, auroc, both_classes, delong_interval
+from training.statistics.counts import Proportion, proportion
+from training.statistics.probabilities import calibration_curve, selective_curve, set_coverage
+from training.statistics.resampling import patient_bootstrap
+from training.statistics.roc import Interval, auprc, auroc, both_classes, delong_interval
 
 FEWEST: Final = 10
 """Levels of a class under which a subgroup gets counts and no figures."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from training.judging.cases import TASKS, Judged
-from training.judging.roc import both_classes, precision_recall, roc_curve
+from training.statistics.roc import both_classes, precision_recall, roc_curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,9 +12,9 @@ from scipy.optimize import minimize
 
 from models.scorer.calibration import OperatingPoint, Platt
 from training.judging.cases import Judged
-from training.judging.resampling import patient_bootstrap
-from training.judging.roc import Interval
 from training.scorer.calibrate import ACCEPTED, choose_point
+from training.statistics.resampling import patient_bootstrap
+from training.statistics.roc import Interval
 
 FEWEST_POSITIVE: Final = 15
 FEWEST_NEGATIVE: Final = 30

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from models.scorer.calibration import ScorerCalibration
 from models.scorer.heads import HEADS
 from models.scorer.signs import UNITS
-from training.judging.roc import auroc, both_classes, delong_interval, delong_test
 from training.scorer.pool import LevelPool
 from training.scorer.predict import Predictions
 from training.scorer.ranges import measured_losses
+from training.statistics.roc import auroc, both_classes, delong_interval, delong_test
 
 if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingClassifier

@@ -26,9 +26,9 @@ from models.scorer.distribution import distribution_score, distribution_statisti
 from models.scorer.heads import HEADS
 from models.scorer.network import ScorerNetwork
 from models.scorer.normalisation import DARK, to_log_ratio
-from training.judging.roc import auroc, both_classes
 from training.scorer.calibrate import CALLED
 from training.scorer.pool import Batch, LevelPool
+from training.statistics.roc import auroc, both_classes
 
 FLUID, T1 = CHANNELS.index("fluid"), CHANNELS.index("t1")
 MOST_LEVELS: Final = 400

@@ -17,9 +17,6 @@ from models.scorer.calibration import SEQUENCE_SETS, ScorerCalibration
 from models.scorer.heads import HEADS, MIMICS, SHAPES
 from models.scorer.measurements import genant_grade
 from models.scorer.network import ScorerNetwork
-from training.judging.counts import cohen_kappa, proportion
-from training.judging.probabilities import calibration_curve, set_coverage
-from training.judging.roc import auroc, delong_interval
 from training.scorer.calibrate import CALLED
 from training.scorer.conformal import (
     NOMINAL_COVERAGE,
@@ -32,6 +29,9 @@ from training.scorer.pool import LevelPool
 from training.scorer.predict import MAP_LEVELS, Predictions, predict
 from training.scorer.ranges import measured_losses
 from training.scorer.strata import kept_from_unhealed, strata
+from training.statistics.counts import cohen_kappa, proportion
+from training.statistics.probabilities import calibration_curve, set_coverage
+from training.statistics.roc import auroc, delong_interval
 
 VIEWS: Final[Mapping[str, tuple[str, ...]]] = {
     "as_acquired": (),

@@ -28,7 +28,7 @@ from training.scorer.augment import augmented
 from training.scorer.losses import Losses, batch_losses, positive_weights
 from training.scorer.pool import Batch, LevelPool
 from training.scorer.predict import predict
-from training.scorer.statistics import auroc
+from training.statistics.roc import auroc
 
 CHECKPOINT_EVERY: Final = 100
 REPORTED: Final = ("edema", "fracture", "unhealed", "pathological")

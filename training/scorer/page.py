@@ -13,12 +13,12 @@ import numpy as np
 from models.scorer.calibration import ScorerCalibration
 from models.scorer.heads import HEADS
 from models.scorer.network import ScorerNetwork
-from training.judging.probabilities import calibration_curve
-from training.judging.roc import both_classes, roc_curve
 from training.scorer.baselines import TASKS, Baseline
 from training.scorer.figures import said_extents
 from training.scorer.pool import LevelPool
 from training.scorer.predict import Predictions, predict
+from training.statistics.probabilities import calibration_curve
+from training.statistics.roc import both_classes, roc_curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

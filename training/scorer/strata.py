@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from models.scorer.calibration import ScorerCalibration
 from models.scorer.heads import HEADS
-from training.judging.counts import proportion
-from training.judging.roc import auroc, both_classes, delong_interval
 from training.scorer.pool import LevelPool
 from training.scorer.predict import Predictions
+from training.statistics.counts import proportion
+from training.statistics.roc import auroc, both_classes, delong_interval
 
 TASKS: Final = ("edema", "unhealed", "pathological")
 FEWEST: Final = 5

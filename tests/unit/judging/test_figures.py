@@ -17,7 +17,7 @@ from training.judging.cases import TASKS, WITHHELD, load_judged, same_cases, sav
 from training.judging.errors import CasesUnreadableError, DifferentCasesError
 from training.judging.figures import figures, task_figures
 from training.judging.page import evaluation_page
-from training.judging.roc import auroc
+from training.statistics.roc import auroc
 
 pytestmark = pytest.mark.train
 

@@ -20,13 +20,6 @@ REAL = (
 )
 
 
-def test_wilson_interval() -> None:
-    # Newcombe 1998, table I: 81 of 263.
-    assert evaluate_real.wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert evaluate_real.wilson(0, 0) == (0.0, 1.0)
-    assert evaluate_real.wilson(20, 20)[1] == pytest.approx(1.0)
-
-
 def test_mask_is_laid_on_the_volume_by_position(tmp_path: Path) -> None:
     shape = (4, 9, 7)
     affine = grid_affine(Spacing(4.0, 1.5, 1.2), shape, np.array([5.0, -3.0, 60.0]))

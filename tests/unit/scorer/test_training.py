@@ -26,9 +26,9 @@ from training.scorer.conformal import conformal_quantile
 from training.scorer.export import draft_of, finish
 from training.scorer.losses import batch_losses, positive_weights
 from training.scorer.pool import LevelPool
-from training.scorer.statistics import auroc, expected_calibration_error
 from training.scorer.studies import synthesise
 from training.scorer.targets import level_targets, without_fluid
+from training.statistics.probabilities import calibration_curve
 
 pytestmark = pytest.mark.train
 
@@ -223,7 +223,7 @@ def test_platt_undoes_a_wrong_slope() -> None:
     assert fitted.scale == pytest.approx(1 / 3, rel=0.1)
     assert fitted.bias == pytest.approx(-1 / 3, abs=0.12)
     probability = fitted.probability((3.0 * honest + 1.0).astype(np.float32))
-    assert expected_calibration_error(probability, positive) < 0.03
+    assert calibration_curve(probability, positive).expected_error < 0.03
 
 
 def test_few_answers_keep_the_slope() -> None:
@@ -264,12 +264,6 @@ def test_conformal_quantile_covers() -> None:
     quantile = conformal_quantile(scores, 0.9)
     assert (rng.random(20000) <= quantile).mean() == pytest.approx(0.9, abs=0.03)
     assert conformal_quantile(scores[:5], 0.9) == 1.0
-
-
-def test_auroc_counts_ties_half() -> None:
-    positive = np.array([True, True, False, False])
-    assert auroc(np.array([0.9, 0.5, 0.5, 0.1]), positive) == 0.875
-    assert auroc(np.zeros(3), np.zeros(3, bool)) is None
 
 
 def test_a_run_becomes_metadata_the_scorer_reads(levels: LevelSet, tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from training.evaluate_real.proportions import wilson
 from training.localiser.evaluate.cases import USUAL, Outcome
 from training.localiser.evaluate.curves import Point
+from training.statistics.counts import wilson
+from training.statistics.roc import Interval
 
 BINS: Final = 10
 
@@ -50,8 +51,8 @@ def _share(outcomes: Sequence[Outcome], among: str, what: str) -> list[float]:
 
 
 def _part(hits: int, of: int) -> list[float]:
-    low, high = wilson(hits, of) if of else (float("nan"), float("nan"))
-    return [hits, of, round(low, 4), round(high, 4)]
+    between = wilson(hits, of) if of else Interval(float("nan"), float("nan"))
+    return [hits, of, round(between.low, 4), round(between.high, 4)]
 
 
 def calibration_error(named: Sequence[tuple[float, bool]]) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from training.judging.roc import Interval
+from training.statistics.roc import Interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,20 @@ class Proportion:
 
 
 def proportion(flags: NDArray[np.bool_], level: float = 0.95) -> Proportion:
-    """Share of true flags (Wilson 1927, JASA 22:209)."""
+    """Share of true flags."""
     hits, of = int(flags.sum()), len(flags)
+    return Proportion(hits, of, wilson(hits, of, level) if of else None)
+
+
+def wilson(hits: int, of: int, level: float = 0.95) -> Interval:
+    """Wilson's interval of a proportion; all there is, 0 to 1, for nothing.
+
+    Source: Wilson 1927, JASA 22:209.
+    """
     if not of:
-        return Proportion(0, 0, None)
+        return Interval(0.0, 1.0)
     between = stats.binomtest(hits, of).proportion_ci(level, method="wilson")
-    return Proportion(hits, of, Interval(float(between.low), float(between.high)))
+    return Interval(float(between.low), float(between.high))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
-from training.judging.counts import cohen_kappa, mcnemar, proportion
-from training.judging.probabilities import calibration_curve, selective_curve, set_coverage
-from training.judging.resampling import patient_bootstrap
-from training.judging.roc import (
+from training.statistics.counts import cohen_kappa, mcnemar, proportion, wilson
+from training.statistics.probabilities import calibration_curve, selective_curve, set_coverage
+from training.statistics.resampling import patient_bootstrap
+from training.statistics.roc import (
     auprc,
     auroc,
     delong_covariance,
@@ -209,3 +209,16 @@ def test_bootstrap_that_mostly_fails_gives_no_interval() -> None:
     )
     assert found.interval() is None
     assert found.p_value() is None
+
+
+def test_auroc_counts_ties_half() -> None:
+    positive = np.array([True, True, False, False])
+    assert auroc(np.array([0.9, 0.5, 0.5, 0.1]), positive) == 0.875
+    assert auroc(np.zeros(3), np.zeros(3, bool)) is None
+
+
+def test_wilson_of_nothing_is_everything_there_is() -> None:
+    # Newcombe 1998, table I: 81 of 263.
+    found = wilson(81, 263)
+    assert (found.low, found.high) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert (wilson(0, 0).low, wilson(0, 0).high) == (0.0, 1.0)

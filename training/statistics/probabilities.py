@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.judging.roc import Scores, Truth
+from training.statistics.roc import Scores, Truth
 
 BINS: Final = 10
 

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.judging.roc import Interval
+from training.statistics.roc import Interval
 
 ROUNDS: Final = 1000
 Statistic = Callable[[NDArray[np.intp]], float | None]

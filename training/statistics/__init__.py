@@ -1,0 +1,1 @@
+"""Figures of merit and their uncertainty: curves, probabilities, counts, patients drawn anew."""
