@@ -69,7 +69,7 @@ class ListenerSettings(BaseModel):
         ae_title: Our AE title, which a sender must call.
         calling_aes: AE titles that may send; none allows any sender, on this machine only.
         max_associations: Senders at the same time; more are turned away for now.
-        max_instance_mb: Largest instance; it is in memory while it is received.
+        max_instance_mb: Largest instance.
         max_receiving_mb: All instances being received at the same time.
         timeout_s: Silence after which an association is ended.
     """

@@ -5,6 +5,8 @@ completeness.py   a study that has come to rest is handed to the jobs
 multipart.py      multipart/related streams to files, for both directions of DICOMweb
 stow.py           what a STOW-RS request stored, in the words of PS3.18
 listener.py       the C-STORE SCP behind `acuity listen`
+association.py    what is agreed with a peer, and the PDUs of its connection
+commands.py       the command sets of the requests that are answered
 archives.py       QIDO-RS and WADO-RS of the archives that are configured
 retrieval.py      pulls of studies, durable until done
 reconcile.py      what an archive holds and we missed

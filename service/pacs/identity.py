@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
+from pydicom import Dataset
 from pydicom.datadict import tag_for_keyword
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from service.ingest.frame_values import text_of, uid_of
-from service.ingest.headers import PARSING_ERRORS, parse_dataset, quiet_pydicom
+from service.ingest.headers import parse_dataset
 from service.ingest.records import OWN_MODEL_NAME
-from service.ingest.refusals import RefusedError
 from service.ingest.safety import Budget, Limits, check_uid, inflate_deflated
 from service.ingest.structure import Structure, read_structure
 
@@ -26,7 +25,9 @@ _KEYWORDS: Final = (
     "Modality",
     "ManufacturerModelName",
 )
-_TAGS: Final = [tag for keyword in _KEYWORDS if (tag := tag_for_keyword(keyword)) is not None]
+_TAGS: Final = {
+    keyword: tag for keyword in _KEYWORDS if (tag := tag_for_keyword(keyword)) is not None
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +78,25 @@ def _inflated_structure(deflated: IO[bytes], limits: Limits) -> Structure:
 
 
 def _identity_of(structure: Structure) -> InstanceIdentity:
-    dataset = parse_dataset(structure, _TAGS)
-    try:
-        with quiet_pydicom():
-            values = {name: dataset.get(name) for name in _KEYWORDS if name in dataset}
-    except PARSING_ERRORS as error:
-        raise RefusedError("malformed", "the header holds values that cannot be read") from error
+    dataset = parse_dataset(structure, list(_TAGS.values()))
+    values = {name: _text(dataset, tag) for name, tag in _TAGS.items()}
     return InstanceIdentity(
-        sop_class_uid=check_uid(uid_of(values, "SOPClassUID")),
-        sop_instance_uid=check_uid(uid_of(values, "SOPInstanceUID")),
-        study_instance_uid=check_uid(uid_of(values, "StudyInstanceUID")),
-        series_instance_uid=check_uid(uid_of(values, "SeriesInstanceUID")),
-        modality=text_of(values, "Modality").upper(),
-        own=text_of(values, "ManufacturerModelName") == OWN_MODEL_NAME,
+        sop_class_uid=check_uid(values["SOPClassUID"]),
+        sop_instance_uid=check_uid(values["SOPInstanceUID"]),
+        study_instance_uid=check_uid(values["StudyInstanceUID"]),
+        series_instance_uid=check_uid(values["SeriesInstanceUID"]),
+        modality=values["Modality"].upper(),
+        own=values["ManufacturerModelName"] == OWN_MODEL_NAME,
     )
+
+
+def _text(dataset: Dataset, tag: int) -> str:
+    """A value as it was written, without padding; "" where there is none.
+
+    What is asked for is ASCII in every character set, so the bytes need no more than that. Two
+    UIDs in one element, with the backslash between them, are none.
+    """
+    if tag not in dataset:
+        return ""
+    value = dataset.get_item(tag).value
+    return value.decode("latin-1").strip(" \0") if isinstance(value, bytes) else ""

@@ -5,9 +5,9 @@
     <work dir>/received/expected/<study>   how many instances the study will have, where known
     <work dir>/received/submitted/<study>  which instances the jobs were given, and as which job
 
-Names are digests of UIDs: no UID reaches a path. A file is written under `parts`, flushed to disk
-and renamed, so that what stands under `studies` after a power cut is whole, and what a sender was
-told is stored is there. The time of a study's folder is the time of its last new instance.
+Names are digests of UIDs: no UID reaches a path. A file is written under `parts`, brought to the
+disk and renamed, so that what stands under `studies` after a power cut is whole, and what a sender
+was told is stored is there. The time of a study's folder is the time of its last new instance.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -26,6 +26,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from models.durable import flush_folder, settle, write_back, write_durably
 from models.errors import AcuityError
 from service.ingest.safety import CHUNK_BYTES, Limits
 from service.pacs.identity import InstanceIdentity, read_identity
@@ -62,6 +63,18 @@ class Submission(BaseModel):
     instances: tuple[str, ...]
     job_id: str | None = None
     code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where an instance was put, for `ReceiveFolder.settle` to make it durable.
+
+    Attributes:
+        path: None for what is not kept.
+    """
+
+    admission: Admission
+    path: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +148,17 @@ class ReceiveFolder:
     ) -> Admission:
         """Take over a file that was received whole; it is durable when this returns.
 
+        Args and errors are those of `place`.
+        """
+        placement = self.place(part, check)
+        self.settle([placement])
+        return placement.admission
+
+    def place(
+        self, part: Path, check: Callable[[InstanceIdentity], None] | None = None
+    ) -> Placement:
+        """Take over a file that was received whole; `settle` makes several durable at once.
+
         Args:
             part: Under `parts`; gone afterwards, unless an error is raised.
             check: Raises what the caller will not have stored.
@@ -149,16 +173,24 @@ class ReceiveFolder:
             check(identity)
         if identity.own:
             part.unlink()
-            return Admission.OWN
+            return Placement(Admission.OWN, None)
         study = self._studies / digest_of(identity.study_instance_uid)
         target = study / f"{digest_of(identity.sop_instance_uid)}.dcm"
         if _same_content(part, target):
             part.unlink()
-            return Admission.KNOWN
-        _flush_file(part)
+            # Perhaps another sender's, which is not yet durable.
+            return Placement(Admission.KNOWN, target)
+        write_back(part)
         self._move_in(part, target)
-        flush_folder(study)
-        return Admission.STORED
+        return Placement(Admission.STORED, target)
+
+    def settle(self, placements: Iterable[Placement]) -> None:
+        """Have the disk hold what was placed, and where.
+
+        Raises:
+            OSError: The disk does not take it, or a study was removed meanwhile.
+        """
+        settle(placement.path for placement in placements if placement.path is not None)
 
     def _move_in(self, part: Path, target: Path) -> None:
         study = target.parent
@@ -276,35 +308,6 @@ class ReceiveFolder:
             else:
                 path.unlink(missing_ok=True)
         return len(stale)
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Write a small file whole or not at all, on disk when this returns."""
-    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    try:
-        part.write_bytes(content)
-        _flush_file(part)
-        part.replace(path)
-        flush_folder(path.parent)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def flush_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _flush_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fdatasync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _same_content(first: Path, second: Path) -> bool:

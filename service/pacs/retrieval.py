@@ -19,7 +19,13 @@ from service.ingest.refusals import RefusedError
 from service.logs import Pseudonyms
 from service.pacs.archives import Archive, ArchiveError, SeriesEntry
 from service.pacs.multipart import Part
-from service.pacs.receiving import Admission, ReceiveFolder, StorageFullError, digest_of
+from service.pacs.receiving import (
+    Admission,
+    Placement,
+    ReceiveFolder,
+    StorageFullError,
+    digest_of,
+)
 from service.pacs.tables import RETRIEVALS, DurableQueue, WaitState
 
 log = structlog.get_logger()
@@ -237,7 +243,9 @@ class Retrievals:
                 parts = archive.pull_series(study_uid, series.series_uid, staging)
                 if series.instances is not None and len(parts) < series.instances:
                     raise ArchiveError("the archive sent fewer instances than it counts")
-                admissions += filter(None, map(self._admitted, parts))
+                placed = [place for part in parts if (place := self._placed(part)) is not None]
+                self._folder.settle(placed)
+                admissions += [placement.admission for placement in placed]
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
         kept = known + sum(admission is not Admission.OWN for admission in admissions)
@@ -253,9 +261,9 @@ class Retrievals:
         wanted = [digest_of(uid) for uid in archive.instances_of(study_uid, series.series_uid)]
         return len(wanted) if held.issuperset(wanted) else 0
 
-    def _admitted(self, part: Part) -> Admission | None:
+    def _placed(self, part: Part) -> Placement | None:
         try:
-            return self._folder.admit(part.path)
+            return self._folder.place(part.path)
         except RefusedError as error:
             log.info("instance_refused", code=error.refusal.code)
             return None

@@ -5,17 +5,19 @@ Source: PS3.18 10.5.3 (status codes), I.2 (Store Instances Response Module).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
 
 import structlog
 
+from models.durable import write_back
 from service.ingest.refusals import RefusedError
 from service.pacs.identity import InstanceIdentity
 from service.pacs.multipart import DICOM_TYPE, Part
-from service.pacs.receiving import Admission, ReceiveFolder, StorageFullError
+from service.pacs.receiving import Admission, Placement, ReceiveFolder, StorageFullError
 
 log = structlog.get_logger()
 
@@ -83,7 +85,11 @@ def admit_parts(
         folder: Where instances go.
         study_uid: Study that the request is for; None for any.
     """
-    outcome = StowOutcome(tuple(_admit(part, folder, study_uid) for part in parts))
+    for part in parts:  # all at once, not one after the other
+        with suppress(OSError):
+            write_back(part.path, wait=False)
+    placed = [_place(part, folder, study_uid) for part in parts]
+    outcome = StowOutcome(tuple(_settled(placed, folder)))
     log.info(
         "stow_received",
         parts=len(parts),
@@ -92,7 +98,23 @@ def admit_parts(
     return outcome
 
 
-def _admit(part: Part, folder: ReceiveFolder, study_uid: str | None) -> PartOutcome:
+def _settled(
+    placed: Sequence[tuple[PartOutcome, Placement | None]], folder: ReceiveFolder
+) -> Iterator[PartOutcome]:
+    """What became of the parts once those that were placed are durable, all in one step."""
+    full = False
+    try:
+        folder.settle(placement for _, placement in placed if placement is not None)
+    except OSError:
+        full = True
+    for outcome, placement in placed:
+        lost = full and placement is not None
+        yield PartOutcome(outcome.identity, Failure.OUT_OF_RESOURCES) if lost else outcome
+
+
+def _place(
+    part: Part, folder: ReceiveFolder, study_uid: str | None
+) -> tuple[PartOutcome, Placement | None]:
     seen: list[InstanceIdentity] = []
 
     def check(identity: InstanceIdentity) -> None:
@@ -100,13 +122,13 @@ def _admit(part: Part, folder: ReceiveFolder, study_uid: str | None) -> PartOutc
         if study_uid is not None and identity.study_instance_uid != study_uid:
             raise OtherStudyError
 
-    def failed(failure: Failure) -> PartOutcome:
-        return PartOutcome(seen[0] if seen else None, failure)
+    def failed(failure: Failure) -> tuple[PartOutcome, None]:
+        return PartOutcome(seen[0] if seen else None, failure), None
 
     if part.media_type != DICOM_TYPE:
         return failed(Failure.NOT_UNDERSTOOD)
     try:
-        admission = folder.admit(part.path, check)
+        placement = folder.place(part.path, check)
     except OtherStudyError:
         return failed(Failure.NOT_THIS_STUDY)
     except RefusedError as error:
@@ -114,9 +136,9 @@ def _admit(part: Part, folder: ReceiveFolder, study_uid: str | None) -> PartOutc
         return failed(Failure.NOT_UNDERSTOOD)
     except (StorageFullError, OSError):
         return failed(Failure.OUT_OF_RESOURCES)
-    if admission is Admission.OWN:
+    if placement.admission is Admission.OWN:
         log.info("own_object_ignored")
-    return PartOutcome(seen[0])
+    return PartOutcome(seen[0]), placement
 
 
 def _reference(part: PartOutcome) -> dict[str, Any]:

@@ -2,15 +2,18 @@
 
     python -m tests.benchmark.network [--instances N] [--rounds N]
 
-Ours has every instance on disk before it acknowledges it (fdatasync); storescp does not. Senders
-are dcmtk's storescu and curl; peers run with TCP_NODELAY=1, without which dcmtk waits 40 ms for
-every instance. The exit code is 1 when ours is slower than a peer.
+Ours has every instance on disk before it acknowledges it; storescp flushes nothing. What the disk
+alone takes for that is the floor: the same files, written and flushed one after the other with
+their folder. Processor time is the receiver's, all threads, in steps of 10 ms. Senders are dcmtk's
+storescu and curl; peers run with TCP_NODELAY=1, without which dcmtk waits 40 ms for every instance.
+The exit code is 1 when ours is slower than a peer.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -23,6 +26,7 @@ from typing import Final
 
 import numpy as np
 
+from models.durable import write_durably
 from service.ingest.safety import Limits
 from service.logs import Pseudonyms
 from service.pacs.gateway import Gateway
@@ -39,34 +43,52 @@ BOUNDARY: Final = "b0undary"
 TYPE: Final = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
 
 
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """Somebody who takes a study: the process, and how to send to it."""
+
+    pid: int
+    send: Callable[[Path], None]
+
+
 @dataclass
 class Race:
     """One way of sending to two receivers, ours and a peer's."""
 
     name: str
     peer: str
-    ours: Callable[[Path], None]
-    theirs: Callable[[Path], None]
+    ours: Receiver
+    theirs: Receiver
     seconds: dict[str, list[float]] = field(default_factory=lambda: {"ours": [], "theirs": []})
+    cpu_s: dict[str, list[float]] = field(default_factory=lambda: {"ours": [], "theirs": []})
 
     def turn(self, study: Path) -> None:
         """Send once to each."""
-        for who, send in (("ours", self.ours), ("theirs", self.theirs)):
-            start = time.perf_counter()
-            send(study)
+        for who, receiver in (("ours", self.ours), ("theirs", self.theirs)):
+            start, cpu = time.perf_counter(), _cpu_s(receiver.pid)
+            receiver.send(study)
             self.seconds[who].append(time.perf_counter() - start)
+            self.cpu_s[who].append(_cpu_s(receiver.pid) - cpu)
 
     @property
     def ratio(self) -> float:
         """How many times the peer's shortest time ours fits into it."""
         return min(self.seconds["theirs"]) / min(self.seconds["ours"])
 
-    def line(self, megabytes: float) -> str:
-        """A row of the table."""
+    def lines(self, megabytes: float, instances: int) -> Iterator[str]:
+        """Rows of the table: by the clock, and by the receivers' processor time."""
         ours, theirs = (min(self.seconds[who]) for who in ("ours", "theirs"))
-        return (
+        yield (
             f"{self.name:<10}{ours:>8.2f} s {megabytes / ours:>7.0f} MB/s   {self.peer:<9}"
             f"{theirs:>8.2f} s {megabytes / theirs:>7.0f} MB/s   {self.ratio:.2f} times as fast"
+        )
+        ours, theirs = (
+            sum(self.cpu_s[who]) / len(self.cpu_s[who]) / instances * 1000
+            for who in ("ours", "theirs")
+        )
+        yield (
+            f"{'':<10}{ours:>8.2f} ms CPU an instance   {self.peer:<9}"
+            f"{theirs:>8.2f} ms CPU an instance   {theirs / ours:.2f} times as little"
         )
 
 
@@ -83,6 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with TemporaryDirectory(prefix="acuity-bench-") as folder, ExitStack() as stack:
         scratch = Path(folder)
         races = list(_races(scratch, stack))
+        flushed: list[float] = []
         megabytes = 0.0
         for number in range(options.rounds):
             # A study of its own each time: what is known already is not written again.
@@ -90,10 +113,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             megabytes = sum(path.stat().st_size for path in study.iterdir()) / 1e6
             for race in races:
                 race.turn(study)
+            flushed.append(_flushed_s(study, scratch / f"flushed-{number}"))
     lines = [
         machine(),
         f"{options.instances} instances, {megabytes:.1f} MB, best of {options.rounds}",
-        *(race.line(megabytes) for race in races),
+        *(line for race in races for line in race.lines(megabytes, options.instances)),
+        f"{'floor':<10}{min(flushed):>8.2f} s {megabytes / min(flushed):>7.0f} MB/s   "
+        "the same files written and flushed one by one",
     ]
     sys.stdout.write("\n".join(lines) + "\n")
     return int(any(race.ratio < 1 for race in races))
@@ -109,19 +135,42 @@ def _write_study(folder: Path, count: int) -> Path:
 
 
 def _races(scratch: Path, stack: ExitStack) -> Iterator[Race]:
-    rest, dicom = stack.enter_context(_served(scratch / "ours"))
+    pid, rest, dicom = stack.enter_context(_served(scratch / "ours"))
     theirs = free_port()
     (scratch / "storescp").mkdir()
-    stack.enter_context(_running("storescp", "-aet", "PEER", "-od", scratch / "storescp", theirs))
+    storescp = stack.enter_context(
+        _running("storescp", "-aet", "PEER", "-od", scratch / "storescp", theirs)
+    )
     until(lambda: "Accepted" in _echo(theirs))
-    yield Race("C-STORE", "storescp", _storescu(dicom, "ACUITY"), _storescu(theirs, "PEER"))
+    yield Race(
+        "C-STORE",
+        "storescp",
+        Receiver(pid, _storescu(dicom, "ACUITY")),
+        Receiver(storescp, _storescu(theirs, "PEER")),
+    )
     peer = stack.enter_context(orthanc(scratch / "orthanc", ("DicomWeb",)))
     yield Race(
         "STOW-RS",
         "Orthanc",
-        _curl(f"http://127.0.0.1:{rest}/dicom-web/studies"),
-        _curl(f"{peer.dicom_web}/studies"),
+        Receiver(pid, _curl(f"http://127.0.0.1:{rest}/dicom-web/studies")),
+        Receiver(peer.pid, _curl(f"{peer.dicom_web}/studies")),
     )
+
+
+def _cpu_s(pid: int) -> float:
+    """Processor time of a process, its threads included, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _flushed_s(study: Path, folder: Path) -> float:
+    """How long the disk takes for the files of a study, each durable before the next."""
+    contents = [path.read_bytes() for path in sorted(study.iterdir())]
+    folder.mkdir()
+    start = time.perf_counter()
+    for number, content in enumerate(contents):
+        write_durably(folder / str(number), content)
+    return time.perf_counter() - start
 
 
 def _echo(port: int) -> str:
@@ -158,20 +207,20 @@ def _related(study: Path) -> bytes:
 
 
 @contextmanager
-def _running(name: str, *arguments: object) -> Iterator[None]:
+def _running(name: str, *arguments: object) -> Iterator[int]:
     process = subprocess.Popen(
         [tool(name), *map(str, arguments)], env=ENVIRONMENT, stdout=subprocess.DEVNULL
     )
     try:
-        yield
+        yield process.pid
     finally:
         process.kill()
         process.wait()
 
 
 @contextmanager
-def _served(folder: Path) -> Iterator[tuple[int, int]]:
-    """Our listener and our routes in a process of their own; their ports."""
+def _served(folder: Path) -> Iterator[tuple[int, int, int]]:
+    """Our listener and our routes in a process of their own: its id, their ports."""
     folder.mkdir()
     command = [sys.executable, "-m", "tests.benchmark.network", "--serve", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -179,7 +228,7 @@ def _served(folder: Path) -> Iterator[tuple[int, int]]:
         assert process.stdout is not None
         rest, dicom = map(int, process.stdout.readline().split())
         until(lambda: _answers(rest), 60)
-        yield rest, dicom
+        yield process.pid, rest, dicom
     finally:
         process.kill()
         process.wait()

@@ -75,6 +75,7 @@ class Orthanc:
 
     http: str
     dicom_port: int
+    pid: int
     folder: Path
 
     @property
@@ -147,7 +148,7 @@ def orthanc(
             env=ENVIRONMENT | (environment or {}),
         )
         try:
-            running = Orthanc(f"http://127.0.0.1:{http}", dicom, folder)
+            running = Orthanc(f"http://127.0.0.1:{http}", dicom, process.pid, folder)
             until(lambda: process.poll() is not None or _answers(running))
             assert process.poll() is None, (folder / "log").read_text()
             yield running

@@ -43,21 +43,33 @@ def test_bytes_are_kept_as_they_came_under_names_of_ours(
 def test_nothing_is_acknowledged_before_it_is_flushed(
     receive: Receive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flushed: list[str] = []
-    original = {"file": os.fdatasync, "folder": os.fsync}
+    done: list[str] = []
+    replace, flush = Path.replace, os.fsync
 
-    def noting(kind: str):  # noqa: ANN202
-        def flush(descriptor: int) -> None:
-            flushed.append(kind + ":" + Path(f"/proc/self/fd/{descriptor}").readlink().suffix)
-            original[kind](descriptor)
+    def noting_write_back(path: Path) -> None:
+        done.append(f"content of {path.suffix}")
 
-        return flush
+    def noting_replace(path: Path, target: Path) -> None:
+        done.append(f"{path.suffix} becomes {target.suffix}")
+        replace(path, target)
 
-    monkeypatch.setattr(receiving.os, "fdatasync", noting("file"))
-    monkeypatch.setattr(receiving.os, "fsync", noting("folder"))
+    def noting_flush(descriptor: int) -> None:
+        named = Path(f"/proc/self/fd/{descriptor}").readlink()
+        done.append(f"{named.suffix} in {named.parent.name}" if named.suffix else named.name)
+        flush(descriptor)
+
+    monkeypatch.setattr(receiving, "write_back", noting_write_back)
+    monkeypatch.setattr(Path, "replace", noting_replace)
+    monkeypatch.setattr(os, "fsync", noting_flush)
     receive(*instances(1))
-    # the part before it gets its name, the list of studies that grew, the study's own list
-    assert flushed == ["file:.part", "folder:", "folder:"]
+    study = digest_of(STUDY)
+    assert done == [
+        "content of .part",
+        "studies",  # the new folder of the study
+        ".part becomes .dcm",
+        f".dcm in {study}",
+        study,
+    ]
 
 
 def test_a_resend_changes_nothing_and_a_correction_replaces(
