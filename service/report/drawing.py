@@ -148,8 +148,13 @@ class StudyViews:
 
     @property
     def has_heat(self) -> bool:
-        """Whether there is an edema map to lay over the reference series."""
-        return self._edema is not None and self._reference.role in self.roles
+        """Whether there is an edema map to lay over a series."""
+        return self._edema is not None
+
+    @property
+    def heat_role(self) -> Role:
+        """The series that edema is laid over: the fluid-sensitive one, in which it was seen."""
+        return self.roles[0]
 
     def overview(self, role: Role) -> View:
         """The slice of `role` nearest to the median of the bodies' centres."""
@@ -189,11 +194,10 @@ class StudyViews:
         Returns:
             (height, width); None where there is none to show or another series is viewed.
         """
-        if self._edema is None or view.role is not self._reference.role:
+        if self._edema is None or view.role is not self.heat_role:
             return None
-        plane = to_grey(self._edema.array[view.slice_index], (0.0, 1.0))
-        heat = resample(plane, view.corner, view.px_per_index, view.size)
-        return heat if heat.any() else None
+        heat = self._laid_over(view, self._edema, (0.0, 1.0))
+        return heat if heat is not None and heat.any() else None
 
     def explains(self, index: int) -> bool:
         """Whether there is evidence on the etiology of a body to be shown."""
@@ -213,9 +217,29 @@ class StudyViews:
             (height, width): from 0, against a pathological cause, over 128, nothing, to 255, for
             one. None where there is none to show.
         """
-        if self._evidence is None:
-            return None
+        return (
+            None if self._evidence is None else self._laid_over(view, self._evidence, (-1.0, 1.0))
+        )
+
+    def _laid_over(
+        self, view: View, field: Volume, between: tuple[float, float]
+    ) -> NDArray[np.uint8] | None:
+        """A map on the labels' grid in the pixels of a view of any series, `between` as 0 to 255.
+
+        Returns:
+            (height, width); None where it is 0 all over.
+        """
         volume = self._volumes[view.role]
+        if volume is self._reference:
+            plane = field.array[view.slice_index]
+        else:
+            plane = self._plane_through(view, field, volume)
+        if not plane.any():
+            return None
+        return resample(to_grey(plane, between), view.corner, view.px_per_index, view.size)
+
+    def _plane_through(self, view: View, field: Volume, volume: Volume) -> NDArray[np.float32]:
+        """A slice of another series' grid through a map; only what the view shows is looked up."""
         low = np.maximum(np.floor(np.array(view.corner)).astype(int), 0)
         span = np.array(view.size[::-1]) / np.array(view.px_per_index)
         high = np.minimum(np.ceil(np.array(view.corner) + span).astype(int) + 1, volume.shape[1:])
@@ -223,15 +247,13 @@ class StudyViews:
             np.arange(low[0], high[0]), np.arange(low[1], high[1]), indexing="ij"
         )
         places = np.stack([np.full(rows.shape, view.slice_index), rows, columns], axis=-1)
-        there = to_index(self._evidence.affine, to_lps(volume.affine, places.reshape(-1, 3)))
-        values, inside = sample_points(self._evidence.array, there)
+        there = to_index(field.affine, to_lps(volume.affine, places.reshape(-1, 3)))
+        values, inside = sample_points(field.array, there)
         plane = np.zeros(volume.shape[1:], dtype=np.float32)
         plane[low[0] : high[0], low[1] : high[1]] = np.where(inside, values, 0.0).reshape(
             rows.shape
         )
-        if not plane.any():
-            return None
-        return resample(to_grey(plane, (-1.0, 1.0)), view.corner, view.px_per_index, view.size)
+        return plane
 
     def _view(
         self,

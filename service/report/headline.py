@@ -141,14 +141,16 @@ def flags(level: LevelReport) -> Iterator[str]:
 
 
 def picture_score(level: LevelReport, role: Role) -> str | None:
-    """Give the number written beside a level's name: what the series shows best."""
+    """Give what is written beside a level's name: a word and the number the series shows best."""
     if role in FLUID_SENSITIVE:
-        return percent(level.edema.probability) if level.edema else None
+        return f"edema {percent(level.edema.probability)}" if level.edema else None
     if role is Role.T1:
         probability = level.etiology.pathological_probability if level.etiology else None
-        return None if probability is None else percent(probability)
+        return None if probability is None else f"pathol. {percent(probability)}"
     loss = level.fracture.height_loss_percent if level.fracture else None
-    return None if loss is None else f"{loss:.0f}%"
+    if loss is None:
+        return None
+    return f"height {-round(loss):+d}%" if round(loss) else "height 0%"
 
 
 def score_meaning(levels: Iterable[LevelReport], role: Role) -> str:

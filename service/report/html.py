@@ -44,6 +44,9 @@ from service.report.png import png
 from service.report.result import StudyResult
 
 CROP_PX_PER_MM: Final = 3.0
+NAME_LINE_PX: Final = 17
+NAME_PX_PER_LETTER: Final = 8.6
+"""Of the picture's bold 15 px letters, on the wide side."""
 
 
 def to_html(result: StudyResult, views: StudyViews | None = None) -> str:
@@ -233,8 +236,15 @@ def _mark(outline: Outline, level: LevelReport, view: View, *, named: bool) -> M
         return element("g", shape, class_=tone)
     x, y = outline.name_at
     score = picture_score(level, view.role) if tone in FINDING_TONES else None
-    text = f"{level_title(level)}  {score}" if score else level_title(level)
-    name = element("text", text, x=f"{x - NAME_GAP_PX:.1f}", y=f"{y:.1f}")
+    lines = [level_title(level), *([score] if score else [])]
+    # Beside a body near the picture's edge the name runs over the body rather than out of sight.
+    right = max(x - NAME_GAP_PX, max(map(len, lines)) * NAME_PX_PER_LETTER)
+    first = max(y - NAME_LINE_PX * (len(lines) - 1) / 2, NAME_LINE_PX / 2)
+    spans = (
+        element("tspan", line, x=f"{right:.1f}", y=f"{first + NAME_LINE_PX * row:.1f}")
+        for row, line in enumerate(lines)
+    )
+    name = element("text", *spans)
     target = f"#level-{level.label_value}"
     return element("a", element("title", title), shape, name, href=target, class_=tone)
 

@@ -210,12 +210,17 @@ def _name(draw: ImageDraw.ImageDraw, outline: Outline, level: LevelReport, role:
     x, y = outline.name_at
     tone = tone_of(level)
     score = picture_score(level, role) if tone in FINDING_TONES else None
+    text = f"{level_title(level)}\n{score}" if score else level_title(level)
+    font = _font(15)
+    left, above, right, below = draw.textbbox((0, 0), text, font=font, stroke_width=2)
+    # Beside a body near the picture's edge the name runs over the body rather than out of sight.
     draw.text(
-        (x - NAME_GAP_PX, y),
-        f"{level_title(level)}  {score}" if score else level_title(level),
+        (max(x - NAME_GAP_PX, right - left), max(y, (below - above) / 2)),
+        text,
         fill=TONE_COLOURS[tone],
-        font=_font(15),
+        font=font,
         anchor="rm",
+        align="right",
         stroke_width=2,
         stroke_fill=BLACK,
     )

@@ -99,6 +99,25 @@ def test_edema_is_not_drawn_on_another_series() -> None:
     assert drawn.heat(drawn.overview(Role.T1)) is None
 
 
+def test_edema_is_drawn_on_the_fluid_sensitive_series_whatever_the_reference_is() -> None:
+    study, found = made.volumes(), made.localisation()
+    stir = study.reference
+    corner = np.eye(4)
+    corner[:3, 3] = (0, 5, 7)
+    cut = replace(
+        stir, array=np.ascontiguousarray(stir.array[:, 5:, 7:]), affine=stir.affine @ corner
+    )
+    t2 = replace(stir, role=Role.T2)
+    other = StudyViews(StudyVolumes(t2, {Role.T2: t2, Role.STIR: cut}), found, made.scores(found))
+    assert other.heat(other.crop(Role.T2, 2, 3.0)) is None
+    heat = other.heat(other.crop(Role.STIR, 2, 3.0))
+    usual = views().heat(views().crop(Role.STIR, 2, 3.0))
+    assert heat is not None
+    assert usual is not None
+    assert heat.shape == usual.shape
+    assert np.abs(heat.astype(int) - usual.astype(int)).mean() < 1.0
+
+
 def test_body_off_the_slice_has_a_name_and_no_line() -> None:
     found = made.localisation()
     labels = found.labels.copy()

@@ -69,6 +69,21 @@ def test_heat_is_clear_where_there_is_none_and_never_hides_the_image() -> None:
     assert np.all(palette[:, :3] == HEAT)
 
 
+def test_names_stay_in_the_picture_however_near_its_edge_the_body_lies() -> None:
+    drawn, levels = views(), levels_by_index(made.result())
+    view = drawn.crop(Role.STIR, 3, 4.0)
+    centre = view.project(made.localisation().vertebrae[2].centroid_lps_mm)
+    # The body now lies in the upper left corner: its name has no room in front of it.
+    moved = (view.corner[0] + centre[1] / view.px_per_index[0], view.corner[1] + 20.0)
+    near = replace(view, corner=moved, grey=np.zeros_like(view.grey))
+    picture = np.asarray(panel(drawn, near, {3: levels[3]}, named=True)).astype(int)
+    bare = np.asarray(panel(drawn, near, {3: levels[3]}, named=False)).astype(int)
+    rows, columns = np.nonzero(np.abs(picture - bare).sum(axis=2) > 200)
+    assert columns.min() > 0
+    assert rows.min() > 0
+    assert len(rows) > 100
+
+
 def test_heat_is_laid_over_the_reference_series() -> None:
     drawn, levels = views(), levels_by_index(made.result())
     view = drawn.crop(Role.STIR, 3, 4.0)
