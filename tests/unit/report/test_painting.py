@@ -65,7 +65,7 @@ def test_body_off_the_slice_is_not_outlined() -> None:
 def test_heat_is_clear_where_there_is_none_and_never_hides_the_image() -> None:
     palette = heat_palette()
     assert palette.shape == (256, 4)
-    assert palette[[0, 128, 255], 3].tolist() == [0, 70, 140]
+    assert palette[[0, 128, 255], 3].tolist() == [0, 48, 96]
     assert np.all(palette[:, :3] == HEAT)
 
 
