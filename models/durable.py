@@ -13,6 +13,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -21,6 +22,10 @@ _WAIT_BEFORE: Final = 1
 _WRITE: Final = 2
 _WAIT_AFTER: Final = 4
 """Flags of sync_file_range(2)."""
+
+_FEW: Final = 3
+_AT_ONCE: Final = 8
+"""Flushes that are not worth threads, and threads of those that are."""
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -75,19 +80,24 @@ def write_back(path: Path, *, wait: bool = True) -> None:
 def settle(paths: Iterable[Path]) -> None:
     """Have the disk hold files and their names; the content of most is there already."""
     named = tuple(dict.fromkeys(paths))
-    for path in named:
-        _flush(path, os.O_RDONLY)
-    for folder in dict.fromkeys(path.parent for path in named):
-        flush_folder(folder)
+    all_of_it = (*named, *dict.fromkeys(path.parent for path in named))
+    if len(all_of_it) <= _FEW:
+        for path in all_of_it:
+            _flush(path)
+        return
+    # Each waits for the disk, which flushes once for all that wait at a time.
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for _ in pool.map(_flush, all_of_it):
+            pass
 
 
 def flush_folder(folder: Path) -> None:
     """Have the disk hold the names in a folder."""
-    _flush(folder, os.O_RDONLY | os.O_DIRECTORY)
+    _flush(folder)
 
 
-def _flush(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags)
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -36,7 +36,12 @@ DICOM_TYPE: Final = "application/dicom"
 REPORT_TYPES: Final = (JSON_TYPE, HTML_TYPE, FHIR_TYPE, DICOM_TYPE)
 
 POLL_S: Final = 0.05
-"""How often a waiting request looks at its job: far below what reading a study takes."""
+"""How often a stream of events looks at its job."""
+
+LOOK_S: Final = (0.02, 0.5)
+LOOK_SHARE: Final = 1 / 32
+"""How long until a waiting client's job is looked at again, as a share of how long it has waited
+already: soon after a short study, and seldom enough during a long one to cost it nothing."""
 
 StudyUid = Annotated[str, PathParameter(pattern=UID_PATTERN, max_length=64)]
 
@@ -250,9 +255,9 @@ async def answer_of(jobs: Jobs, job: Job, request: Request, wait: float | None) 
 
 async def _await_final(jobs: Jobs, job: Job, seconds: float) -> Job:
     """Wait until a job is over, at most so many seconds; the job as it is then."""
-    deadline = time.monotonic() + seconds
-    while not job.state.final and time.monotonic() < deadline:
-        await anyio.sleep(POLL_S)
+    start = time.monotonic()
+    while not job.state.final and (waited := time.monotonic() - start) < seconds:
+        await anyio.sleep(min(max(waited * LOOK_SHARE, LOOK_S[0]), LOOK_S[1], seconds - waited))
         found = await run_in_threadpool(jobs.get, job.job_id)
         job = found or job
     return job

@@ -187,6 +187,18 @@ def parse_dataset(structure: Structure, tags: list[int]) -> Dataset:
         raise RefusedError("malformed", "the header cannot be parsed") from error
 
 
+def text_as_written(dataset: Dataset, tag: int) -> str:
+    """A value as it was written, without padding; "" where there is none.
+
+    What is asked for is ASCII in every character set, so the bytes need no more than that. Two
+    UIDs in one element, with the backslash between them, are none.
+    """
+    if tag not in dataset:
+        return ""
+    value = dataset.get_item(tag).value
+    return value.decode("latin-1").strip(" \0") if isinstance(value, bytes) else ""
+
+
 class Header:
     """A parsed header: checked step by step, then written down as a record.
 

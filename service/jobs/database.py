@@ -105,7 +105,8 @@ def connect(url: str) -> Engine:
     Args:
         url: SQLAlchemy URL.
     """
-    engine = create_engine(url, pool_pre_ping=True)
+    # A server's connection may be gone since it was last used; a file's is not.
+    engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _set_up_sqlite)
     return engine

@@ -157,6 +157,7 @@ class DurableJobs:
             InvalidArchiveError: The archive cannot be read.
             ContentTooLargeError: More files or bytes than one study may have.
         """
+        self._folders.begin_flush(upload)
         content = read_content(upload, self._policy.max_bytes, self._policy.limits)
         job, taken = self._take(content, upload, None)
         if not taken:

@@ -16,7 +16,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -121,13 +121,16 @@ class JobFolders:
         inside = path.is_relative_to(self.work_dir)
         return str(path.relative_to(self.work_dir) if inside else path.resolve())
 
+    def begin_flush(self, upload: Path) -> None:
+        """Have the disk begin to take an upload, while it is looked at."""
+        for path in _files(upload.rglob("*")):
+            write_back(path, wait=False)
+
     def flush(self, upload: Path) -> None:
         """Have the disk hold an upload before anybody is told so."""
         entries = tuple(upload.rglob("*"))
-        files = [path for path in entries if not path.is_dir()]
-        for wait in (False, True):  # all at once, not one after the other
-            for path in files:
-                write_back(path, wait=wait)
+        for path in _files(entries):
+            write_back(path)
         settle([*entries, upload])
 
     def tidy(self, uploads_in_use: Collection[str], older_than_s: float, now: float) -> None:
@@ -249,6 +252,10 @@ class JobFolders:
         write_durably(
             self.current / current_name(study_instance_uid), standing.model_dump_json().encode()
         )
+
+
+def _files(entries: Iterable[Path]) -> Iterator[Path]:
+    return (path for path in entries if not path.is_dir())
 
 
 def current_name(study_instance_uid: str) -> str:

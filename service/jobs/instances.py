@@ -15,15 +15,15 @@ from typing import IO, Final
 from pydicom.datadict import tag_for_keyword
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from service.ingest.frame_values import text_of, uid_of
-from service.ingest.headers import PARSING_ERRORS, parse_dataset, quiet_pydicom
+from service.ingest.headers import parse_dataset, text_as_written
 from service.ingest.records import OWN_MODEL_NAME
-from service.ingest.refusals import RefusedError
 from service.ingest.safety import CHUNK_BYTES, Budget, Limits, check_uid, inflate_deflated
 from service.ingest.structure import Structure, explicit_head, read_structure
 
 _KEYWORDS: Final = ("SOPInstanceUID", "StudyInstanceUID", "Modality", "ManufacturerModelName")
-_TAGS: Final = [tag for keyword in _KEYWORDS if (tag := tag_for_keyword(keyword)) is not None]
+_TAGS: Final = {
+    keyword: tag for keyword in _KEYWORDS if (tag := tag_for_keyword(keyword)) is not None
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +55,14 @@ def image_identity(file: IO[bytes], size: int, limits: Limits) -> ImageIdentity 
 
 
 def _identity_of(file: IO[bytes], structure: Structure) -> ImageIdentity | None:
-    dataset = parse_dataset(structure, _TAGS)
-    try:
-        with quiet_pydicom():
-            values = {name: dataset.get(name) for name in _KEYWORDS if name in dataset}
-    except PARSING_ERRORS as error:
-        raise RefusedError("malformed", "the header holds values that cannot be read") from error
-    own = text_of(values, "ManufacturerModelName") == OWN_MODEL_NAME
-    if own or structure.pixels is None or text_of(values, "Modality").upper() != "MR":
+    dataset = parse_dataset(structure, list(_TAGS.values()))
+    values = {name: text_as_written(dataset, tag) for name, tag in _TAGS.items()}
+    own = values["ManufacturerModelName"] == OWN_MODEL_NAME
+    if own or structure.pixels is None or values["Modality"].upper() != "MR":
         return None
     return ImageIdentity(
-        sop_instance_uid=check_uid(uid_of(values, "SOPInstanceUID")),
-        study_instance_uid=check_uid(uid_of(values, "StudyInstanceUID")),
+        sop_instance_uid=check_uid(values["SOPInstanceUID"]),
+        study_instance_uid=check_uid(values["StudyInstanceUID"]),
         pixels=_digest(file, structure.pixels.offset, structure.pixels.length),
     )
 

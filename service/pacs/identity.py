@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from pydicom import Dataset
 from pydicom.datadict import tag_for_keyword
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from service.ingest.headers import parse_dataset
+from service.ingest.headers import parse_dataset, text_as_written
 from service.ingest.records import OWN_MODEL_NAME
 from service.ingest.safety import Budget, Limits, check_uid, inflate_deflated
 from service.ingest.structure import Structure, read_structure
@@ -79,7 +78,7 @@ def _inflated_structure(deflated: IO[bytes], limits: Limits) -> Structure:
 
 def _identity_of(structure: Structure) -> InstanceIdentity:
     dataset = parse_dataset(structure, list(_TAGS.values()))
-    values = {name: _text(dataset, tag) for name, tag in _TAGS.items()}
+    values = {name: text_as_written(dataset, tag) for name, tag in _TAGS.items()}
     return InstanceIdentity(
         sop_class_uid=check_uid(values["SOPClassUID"]),
         sop_instance_uid=check_uid(values["SOPInstanceUID"]),
@@ -88,15 +87,3 @@ def _identity_of(structure: Structure) -> InstanceIdentity:
         modality=values["Modality"].upper(),
         own=values["ManufacturerModelName"] == OWN_MODEL_NAME,
     )
-
-
-def _text(dataset: Dataset, tag: int) -> str:
-    """A value as it was written, without padding; "" where there is none.
-
-    What is asked for is ASCII in every character set, so the bytes need no more than that. Two
-    UIDs in one element, with the backslash between them, are none.
-    """
-    if tag not in dataset:
-        return ""
-    value = dataset.get_item(tag).value
-    return value.decode("latin-1").strip(" \0") if isinstance(value, bytes) else ""

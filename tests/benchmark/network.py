@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -34,7 +33,7 @@ from service.pacs.listener import Listener
 from service.pacs.receiving import ReceiveFolder
 from service.settings import ListenerSettings, Settings
 from tests import builders
-from tests.benchmark.table import machine
+from tests.benchmark.table import cpu_s, machine
 from tests.integration.pacs.peers import ENVIRONMENT, free_port, orthanc, run, tool, until
 from tests.unit.pacs.stand_ins import RememberingJobs
 
@@ -65,10 +64,10 @@ class Race:
     def turn(self, study: Path) -> None:
         """Send once to each."""
         for who, receiver in (("ours", self.ours), ("theirs", self.theirs)):
-            start, cpu = time.perf_counter(), _cpu_s(receiver.pid)
+            start, cpu = time.perf_counter(), cpu_s(receiver.pid)
             receiver.send(study)
             self.seconds[who].append(time.perf_counter() - start)
-            self.cpu_s[who].append(_cpu_s(receiver.pid) - cpu)
+            self.cpu_s[who].append(cpu_s(receiver.pid) - cpu)
 
     @property
     def ratio(self) -> float:
@@ -155,12 +154,6 @@ def _races(scratch: Path, stack: ExitStack) -> Iterator[Race]:
         Receiver(pid, _curl(f"http://127.0.0.1:{rest}/dicom-web/studies")),
         Receiver(peer.pid, _curl(f"{peer.dicom_web}/studies")),
     )
-
-
-def _cpu_s(pid: int) -> float:
-    """Processor time of a process, its threads included, in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _flushed_s(study: Path, folder: Path) -> float:

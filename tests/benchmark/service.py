@@ -22,8 +22,8 @@ from service.jobs.launch import COMMAND
 from service.jobs.process import WorkerProcess
 from service.jobs.worker import Request
 from service.settings import Settings
-from tests.benchmark.table import machine
-from tests.integration.jobs.installation import Installation, Study, installed
+from tests.benchmark.table import cpu_s, machine
+from tests.integration.jobs.installation import Installation, Study, children_of, installed
 from tests.integration.jobs.variants import variants
 
 SERVE = [sys.executable, "-m", "service.cli", "serve"]
@@ -55,10 +55,16 @@ def overhead_text(installation: Installation, studies: Sequence[Study], scratch:
     runner.start()
     bare: list[float] = []
     served: list[float] = []
+    bare_cpu: list[float] = []
+    served_cpu: list[float] = []
     try:
         for number, study in enumerate(studies):
+            before = _cpu_of_bare(installation)
             bare.append(_read_bare(runner, study, scratch / f"bare-{number}"))
+            bare_cpu.append(_cpu_of_bare(installation) - before)
+            before = _cpu_of(installation)
             served.append(_read_served(installation, study))
+            served_cpu.append(_cpu_of(installation) - before)
     finally:
         runner.close()
     # The first of each pays for what is loaded once.
@@ -68,7 +74,24 @@ def overhead_text(installation: Installation, studies: Sequence[Study], scratch:
         f"study to report, {len(ratios)} studies: service {ours * 1000:.0f} ms, bare pipeline "
         f"{floor * 1000:.0f} ms; ratio of each pair {ratios[0]:.2f} to {ratios[-1]:.2f}, median "
         f"{statistics.median(ratios):.2f}\n"
+        f"processor time of the same: service {statistics.median(served_cpu[1:]) * 1000:.0f} ms, "
+        f"bare pipeline {statistics.median(bare_cpu[1:]) * 1000:.0f} ms; ratio of the sums "
+        f"{sum(served_cpu[1:]) / sum(bare_cpu[1:]):.2f}\n"
     )
+
+
+def _cpu_of_bare(installation: Installation) -> float:
+    """Processor time of the worker that this process started beside the service."""
+    assert installation.process is not None
+    started = children_of(os.getpid())
+    return sum(cpu_s(pid) for pid in started if pid != installation.process.pid)
+
+
+def _cpu_of(installation: Installation) -> float:
+    """Processor time of a service and its worker."""
+    assert installation.process is not None
+    pid = installation.process.pid
+    return sum(map(cpu_s, [pid, *children_of(pid)]))
 
 
 def _read_bare(runner: WorkerProcess, study: Study, folder: Path) -> float:

@@ -33,6 +33,12 @@ def machine() -> str:
     return f"{names[0] if names else 'unknown CPU'}, {cores} cores, load {load:.1f}{busy}"
 
 
+def cpu_s(pid: int) -> float:
+    """Processor time of a process with its threads, in seconds and steps of 10 ms (proc(5))."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def stage_table(lines: Sequence[Line]) -> str:
     """One row per stage: time, floor, and how many times the floor."""
     rows = [f"{'stage':<20}{'ms':>10}{'floor ms':>12}{'ratio':>9}  floor is the time for"]
