@@ -25,6 +25,7 @@ from training.phantom.anatomy.solids import (
     table_of,
 )
 from training.phantom.anatomy.spine import Bone, Subject
+from training.phantom.numbers import held
 from training.phantom.painting.grid import Canvas
 from training.phantom.painting.kernels import FAR_MM, Patch, Texture, jit, sample_texture
 from training.phantom.painting.tissues import Tissue
@@ -129,7 +130,7 @@ def sample_arch(rng: np.random.Generator, bone: Bone, subject: Subject) -> Arch:
     length, drop, tall, thick = SPINOUS[level]
     transverse = TRANSVERSE_MM[level] * scale
     load = {"L4": 0.2, "L5": 0.2, "L3": 0.1}.get(level, 0.0)
-    wear = float(np.clip((subject.age_years - 40) / 70 + load + rng.normal(-0.1, 0.25), 0.0, 1.0))
+    wear = held((subject.age_years - 40) / 70 + load + rng.normal(-0.1, 0.25), 0.0, 1.0)
     transitional = level == level_names(subject.numbering)[-1] and subject.numbering != "lumbarised"
     joined = (0, 0)
     if transitional:
@@ -150,12 +151,12 @@ def sample_arch(rng: np.random.Generator, bone: Bone, subject: Subject) -> Arch:
         transverse_rise=float(rng.normal(1.0, 2.0)),
         facet=float(scale * rng.normal(1.0, 0.06) * (1 + 0.22 * wear)),
         wear=wear,
-        gap=float(np.clip(rng.normal(1.7 - 0.7 * wear, 0.3), 0.6, 2.6)),
+        gap=held(rng.normal(1.7 - 0.7 * wear, 0.3), 0.6, 2.6),
         effusion=int(rng.random() < 0.08 + 0.25 * wear),
         reach_down=float(gap),
         joined_left=joined[0],
         joined_right=joined[1],
-        fat=float(np.clip(100 * subject.marrow_fat + rng.normal(5, 5), 8, 90)),
+        fat=held(100 * subject.marrow_fat + rng.normal(5, 5), 8, 90),
         spread=float(rng.uniform(5, 11)),
         texture=sample_texture(rng, float(rng.uniform(2.5, 4.5))),
     )

@@ -6,8 +6,6 @@ and C1 count as posterior elements, the skull as background.
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from models.localiser.classes import Structure
 from training.phantom.anatomy.solids import Part
 from training.phantom.anatomy.spine import Bone
@@ -47,19 +45,18 @@ def atlas_parts(axis: Bone, canal: tuple[float, float]) -> list[Part]:
 
 
 def skull_parts(axis: Bone, canal: tuple[float, float]) -> list[Part]:
-    """The clivus in front of the foramen magnum and the occipital bone behind it."""
+    """The clivus in front of the foramen magnum and the condyles beside it.
+
+    The vault of the skull belongs to the backdrop.
+    """
     top = 0.5 * axis.shape.height_rim
     size = axis.shape.half_depth / 7.0
     wall, deep = axis.shape.half_depth, canal[0]
     base = top + 22.0 * size
     opening = wall + 2 * deep + 8.0
-    # (y, z) of the occiput in the midline, from the back of the foramen to the crest.
-    path = ((0.0, 0.0), (20.0, -5.0), (40.0, 3.0), (55.0, 22.0), (62.0, 48.0))
-    back = [(0.0, opening + y, base - 2.0 + z) for y, z in path]
     parts = [
         Part((0.0, -2.0, base + 1.0), (0.0, -14.0, base + 16.0), (11.0, 4.0, 4.0), 1.2),
         Part((0.0, -14.0, base + 16.0), (0.0, -24.0, base + 36.0), (14.0, 7.0, 6.0), 1.2),
-        *(Part(a, b, (34.0, 4.0, 4.0), 1.4) for a, b in pairwise(back)),
     ]
     for s in (1.0, -1.0):
         condyle = (s * 15.0, wall + 1.0, base - 3.0)

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.phantom.anatomy.spine import Spine
+from training.phantom.numbers import held
 from training.phantom.painting.grid import Canvas, Vector
 from training.phantom.painting.kernels import (
+    LATTICE,
     Maps,
     Patch,
     Texture,
@@ -37,11 +39,20 @@ BACK_FROM_MM: Final = -6.0
 """Behind this place, from the posterior walls, lie muscles, skin and the table."""
 
 COARSE_BEFORE_MM: Final = 45.0
+BELOW_SKULL_MM: Final = 12.0
+"""The skull reaches this far below the foramen magnum behind it."""
+
 KNOT: Final = 6
+VESSELS_MM: Final = 38.0
+"""Aorta and cava lie nearer to the bodies than this, also where they fork."""
+
 SLICE_STEP: Final = 3
 """Soft tissue is drawn on every third fine slice and repeated."""
 
 Noise = NDArray[np.float32]
+
+_NUMBERS: Final = np.uint64(LATTICE**3 - 1)
+_ONE, _TWO = np.uint64(1), np.uint64(2)
 
 _AIR, _FAT, _SKIN, _MUSCLE = (int(t) for t in (Tissue.AIR, Tissue.FAT, Tissue.SKIN, Tissue.MUSCLE))
 _BLOOD, _ORGAN = int(Tissue.FLOWING_BLOOD), int(Tissue.SOFT_ORGAN)
@@ -49,6 +60,9 @@ _LIVER, _KIDNEY, _LUNG = (int(t) for t in (Tissue.LIVER, Tissue.KIDNEY, Tissue.L
 _GAS, _FLUID, _MASS = (int(t) for t in (Tissue.GAS, Tissue.FLUID, Tissue.SOFT_MASS))
 _MARROW, _CARTILAGE, _LIGAMENT = (
     int(t) for t in (Tissue.MARROW, Tissue.CARTILAGE, Tissue.LIGAMENT)
+)
+_CORTEX, _CSF, _CORD, _NERVE = (
+    int(t) for t in (Tissue.CORTEX, Tissue.CSF, Tissue.CORD, Tissue.NERVE)
 )
 
 
@@ -62,7 +76,7 @@ class Backdrop(NamedTuple):
         deep_wasting: See above.
         leanness: Less visceral fat the larger, about -0.6..0.7.
         belly: Distance of the abdominal wall before the bodies.
-        content: Tissue in the bowel; `uterus` behind the bladder.
+        content: Tissue in most loops of bowel; `uterus` behind the bladder.
         uterus: See above.
         diaphragm: Height of the dome; `fork` of the aortic bifurcation; `neck` of the chest inlet.
         fork: See above.
@@ -74,7 +88,9 @@ class Backdrop(NamedTuple):
         aorta: See above.
         cava_right: See above.
         cava: See above.
-        rough, fine: Textures of organ outlines and of ligaments; `bowel` of its loops.
+        skull: Height of the base of the skull.
+        rough, fine: Textures of organ outlines and of ligaments; `bowel` places its loops, their
+            size its length.
         fine: See above.
         bowel: See above.
         streak, septa: Textures of the fat in muscle and of the septa in subcutaneous fat.
@@ -99,6 +115,7 @@ class Backdrop(NamedTuple):
     aorta: float
     cava_right: float
     cava: float
+    skull: float
     rough: Texture
     fine: Texture
     bowel: Texture
@@ -115,13 +132,13 @@ def sample_backdrop(rng: np.random.Generator, spine: Spine, tips: Vector) -> Bac
         tips: (n, 3) LPS mm: of its spinous processes.
     """
     heights = {bone.level: float(bone.centre[2]) for bone in spine.bones}
-    back_fat = float(np.clip(rng.gamma(4.0, 5.0), 10.0, 60.0))
+    back_fat = held(rng.gamma(4.0, 5.0), 10.0, 60.0)
     diaphragm = heights[spine.levels[-7]] + float(rng.uniform(-25, 35))
     return Backdrop(
         back_fat=back_fat,
         # The back is flat where a supine patient lies on the table.
         table=float(np.quantile(tips[:, 1], 0.8) + TIP_COVER_MM + back_fat),
-        wasting=float(np.clip(rng.beta(1.4, 5.0), 0, 0.8)),
+        wasting=held(rng.beta(1.4, 5.0), 0, 0.8),
         deep_wasting=float(rng.uniform(0.05, 0.5)),
         leanness=float(rng.uniform(-0.6, 0.7)),
         belly=float(rng.uniform(85, 160)),
@@ -137,12 +154,18 @@ def sample_backdrop(rng: np.random.Generator, spine: Spine, tips: Vector) -> Bac
         aorta=float(rng.uniform(7.5, 13.0)),
         cava_right=float(rng.uniform(8, 18)),
         cava=float(rng.uniform(7, 12)),
+        skull=_skull(spine),
         rough=sample_texture(rng, 22.0),
         fine=sample_texture(rng, 5.0),
-        bowel=sample_texture(rng, float(rng.uniform(13.0, 22.0))),
+        bowel=sample_texture(rng, float(rng.uniform(20.0, 33.0))),
         streak=sample_texture(rng, 3.2),
         septa=sample_texture(rng, 4.5),
     )
+
+
+def _skull(spine: Spine) -> float:
+    """Height of the foramen magnum, LPS mm."""
+    return float(spine.atlas[1, 2])
 
 
 class _Curve(NamedTuple):
@@ -180,8 +203,9 @@ def _smooth(column: Vector) -> Vector:
 
 def paint_backdrop(canvas: Canvas, spine: Spine, tips: Vector, look: Backdrop) -> None:
     """Fill the whole grid before any bone is painted; `tips` as in `sample_backdrop`."""
-    maps = canvas.maps
-    _paint_backdrop(maps, canvas.everywhere(), _curve(spine, tips), look)
+    maps, patch, curve = canvas.maps, canvas.everywhere(), _curve(spine, tips)
+    _paint_backdrop(maps, patch, curve, look)
+    _paint_head(maps, patch, curve, look)
     for fine in (maps.tissue, maps.fat):
         for offset in range(1, SLICE_STEP):
             copied = len(fine[offset::SLICE_STEP])
@@ -198,7 +222,8 @@ def _paint_backdrop(maps: Maps, patch: Patch, curve: _Curve, look: Backdrop) -> 
     knots = np.empty(columns // KNOT + 2)
     for k in range(0, patch.box[1], SLICE_STEP):
         for i in range(patch.box[3]):
-            _knots(noise, look.rough, f, (k, i), knots)
+            if i % 2 == 0:  # its bumps are much longer than two rows
+                _knots(noise, look.rough, f, (k, i), knots)
             j = 0
             while j < columns:
                 x = f[0, 0] * k + f[0, 1] * i + f[0, 2] * j + f[0, 3]
@@ -218,6 +243,7 @@ def _paint_backdrop(maps: Maps, patch: Patch, curve: _Curve, look: Backdrop) -> 
                 beside = x - curve.left[n]
                 knot, part = j // KNOT, (j % KNOT) / KNOT
                 rough = knots[knot] + part * (knots[knot + 1] - knots[knot])
+                # A branch here, and not a function that chooses: that is half as fast.
                 if behind > BACK_FROM_MM:
                     place = (beside, behind, z, curve.tip[n], rough)
                     tissue, fat = _behind(noise, look, place, 0.8 * (y - look.table))
@@ -269,7 +295,9 @@ def _back(
     if side <= 3.5 + 0.05 * behind and 10.0 < behind < tip:
         # Between two spinous processes: fibres in fat, drawn over by bones and ligaments.
         return _MUSCLE, min(90.0, max(8.0, 45.0 + 22.0 * grain(noise, look.fine, x, behind, z)))
-    if behind < 6.0 or behind > reach or z < -75.0 + 10.0 * rough:
+    # Multifidus tapers off on the sacrum; beside it the buttock goes on downwards.
+    reach = min(reach, 6.0 + 0.7 * (z + 80.0 + 6.0 * max(0.0, side - 18.0) + 8.0 * rough))
+    if behind < 6.0 or behind > reach:
         if side > 24.0 and behind <= 6.0:
             return _flank(noise, look, place)
         septum = abs(grain(noise, look.septa, x, behind, 0.5 * z))
@@ -290,9 +318,9 @@ def _flank(
 ) -> tuple[int, float]:
     """Beside the bodies at the level of the canal: psoas, quadratus, or the chest wall."""
     x, behind, z, _, rough = place
-    if z > look.diaphragm + 5.0 * rough:
+    if z > _dome(look, abs(x), 0.0) + 5.0 * rough:
         return (_MUSCLE, 20.0) if behind > -4.0 or z > look.neck else (_LUNG, 0.0)
-    if _in_psoas(abs(x), behind, z) or abs(x) > 40.0:
+    if _in_psoas(abs(x), behind, z) or abs(x) > 40.0 + 4.0 * rough - 0.25 * max(0.0, z - 90.0):
         streak = grain(noise, look.streak, x, behind, 0.25 * z)
         return _MUSCLE, min(90.0, max(2.0, 6.0 + 40.0 * look.wasting * max(0.0, streak)))
     return _FAT, 95.0
@@ -300,11 +328,13 @@ def _flank(
 
 @jit
 def _in_psoas(side: float, behind: float, z: float) -> bool:
-    if z < -120.0 or z > 120.0:
+    """From the last thoracic body, where it begins thin, out and down into the pelvis."""
+    full = min(1.0, (165.0 - z) / 90.0, (z + 165.0) / 60.0)
+    if full <= 0.0:
         return False
-    across = (side - 34.0 - 0.06 * min(120.0, max(0.0, -z))) / 15.0
+    across = (side - 34.0 + 0.06 * max(0.0, z) - 0.06 * min(120.0, max(0.0, -z))) / 15.0
     deep = (behind + 12.0) / 19.0
-    return across * across + deep * deep < 1.0
+    return across * across + deep * deep < full
 
 
 @jit
@@ -315,11 +345,12 @@ def _front(
     x, behind, z, front, rough = place
     if z > look.neck + 6.0 * rough:
         return _neck(noise, look, place)
-    if z > look.diaphragm + 5.0 * rough:
+    if z > _dome(look, abs(x), front) + 5.0 * rough:
         return _chest(noise, look, place)
-    vessel = _vessel(look, x, z, front, rough)
-    if vessel < 1.0:
-        return (_BLOOD, 0.0) if vessel < 0.8 else (_ORGAN, 15.0)
+    if front < VESSELS_MM:
+        vessel = _vessel(look, x, z, front, rough)
+        if vessel < 1.0:
+            return (_BLOOD, 0.0) if vessel < 0.8 else (_ORGAN, 15.0)
     if _in_crus(look, x, z, front):
         return _MUSCLE, 12.0
     if _in_psoas(abs(x), behind, z):
@@ -327,10 +358,17 @@ def _front(
     if front > look.belly + 6.0 * rough:
         return _FAT, 95.0
     if z < -25.0 and front > 6.0 + 0.25 * min(60.0, max(0.0, -z - 40.0)):
-        tissue, fat = _pelvis(noise, look, place)
+        tissue, fat = _pelvis(look, place)
         if tissue != _FAT:
             return tissue, fat
     return _abdomen(noise, look, place)
+
+
+@jit
+def _dome(look: Backdrop, side: float, front: float) -> float:
+    """Height of the diaphragm: beside the spine it falls off backwards to the last rib."""
+    back = min(1.0, max(0.0, 1.0 - front / 70.0))
+    return look.diaphragm - 42.0 * back * back * min(1.0, max(0.0, (side - 14.0) / 16.0))
 
 
 @jit
@@ -361,33 +399,66 @@ def _abdomen(
     noise: Noise, look: Backdrop, place: tuple[float, float, float, float, float]
 ) -> tuple[int, float]:
     x, _, z, front, rough = place
-    ellipse = ((abs(x) - 52.0) / 24.0) ** 2 + ((front + 4.0) / 26.0) ** 2
-    if ellipse + ((z - look.kidney) / 52.0) ** 2 < 1.0:
-        return _KIDNEY, 2.0
-    across, deep = (x + 60.0) / 78.0, (front - 62.0) / 52.0
-    up = (z - look.diaphragm + 30.0) / (55.0 + 0.5 * look.liver_low)
-    if front > 16.0 and across * across + deep * deep + up * up < 1.0 - 0.2 * rough:
-        return _LIVER, look.liver_fat
+    if front < 22.0:
+        ellipse = ((abs(x) - 52.0) / 24.0) ** 2 + ((front + 4.0) / 26.0) ** 2
+        if ellipse + ((z - look.kidney) / 52.0) ** 2 < 1.0:
+            return _KIDNEY, 2.0
+    if front > 16.0 and x < 30.0:
+        across, deep = (x + 60.0) / 78.0, (front - 62.0) / 52.0
+        up = (z - look.diaphragm + 30.0) / (55.0 + 0.5 * look.liver_low)
+        if across * across + deep * deep + up * up < 1.0 - 0.2 * rough:
+            return _LIVER, look.liver_fat
     if front > 26.0 + 8.0 * rough:
-        # Loops of bowel: a wall around its content, mesenteric fat between them.
-        loop = grain(noise, look.bowel, x, front, z)
-        if rough + loop > look.leanness and loop > 0.15:
-            return (look.content, 0.0) if loop > 0.6 else (_ORGAN, 3.0)
-    # Strands and small vessels run through the fat.
-    strand = abs(grain(noise, look.septa, x, front, 0.4 * z))
-    return _FAT, 95.0 if strand > 0.14 else 62.0
+        tissue, fat = _bowel(noise, look, x, front, z + 4.0 * rough)
+        if tissue != _FAT:
+            return tissue, fat
+    # Strands and small vessels run through the fat, more of them in some parts than in others.
+    strand = max(0.0, 1.0 - 2.5 * abs(grain(noise, look.septa, x, front, 0.4 * z)))
+    return _FAT, 95.0 - (34.0 if rough > 0.0 else 14.0) * strand
 
 
 @jit
-def _pelvis(
-    noise: Noise, look: Backdrop, place: tuple[float, float, float, float, float]
-) -> tuple[int, float]:
+def _bowel(noise: Noise, look: Backdrop, x: float, front: float, z: float) -> tuple[int, float]:
+    """Loops of bowel that lie side by side, each with a wall and a filling of its own.
+
+    Every loop has a cell of a grid, in which it is an oval of its own size and slope; it runs
+    sideways for a few cells' width. Gas rises to the front of a patient who lies on the back.
+    """
+    size = 1.0 / look.bowel.per_mm
+    up = z / size + look.bowel.z
+    level = np.floor(up)
+    along = front / size + look.bowel.y + 0.5 * (level - 2.0 * np.floor(0.5 * level))
+    cell = np.floor(along)
+    across = np.floor(x / (2.4 * size) + look.bowel.x + 0.37 * level + 0.61 * cell)
+    place = np.int64(level) * 1031 + np.int64(cell) * 8209 + np.int64(across) * 32771
+    first = np.uint64(place) & _NUMBERS
+    slope, wide, filled = noise[first], noise[first ^ _TWO], noise[first ^ _ONE]
+    if filled < look.leanness - 0.8:
+        return _FAT, 95.0  # mesentery only
+    h, v = along - cell - 0.5, up - level - 0.5
+    turn = 0.4 * min(1.5, max(-1.5, slope))
+    h, v = h + turn * v, v - turn * h
+    long, short = 0.5, min(0.48, max(0.24, 0.38 + 0.07 * wide))
+    inside = (1.0 - np.sqrt((h / long) ** 2 + (v / short) ** 2)) * short * size
+    if inside < 0.0:
+        return _FAT, 95.0
+    if inside < 1.2 + 0.5 * min(1.5, abs(slope)) or filled > 2.6:
+        return _ORGAN, 3.0  # wall, or a loop that is empty
+    if wide > 0.9 and h > 0.2 * slope:
+        return _GAS, 0.0
+    if wide > 1.3:
+        return _FLUID, 0.0
+    return look.content if wide < 0.4 else _MASS, 6.0 * abs(slope)
+
+
+@jit
+def _pelvis(look: Backdrop, place: tuple[float, float, float, float, float]) -> tuple[int, float]:
     x, _, z, front, rough = place
-    if z < -55.0:
-        rectum = np.sqrt((x / 18.0) ** 2 + ((front - 26.0) / 15.0) ** 2)
-        if rectum < 1.0 + 0.2 * rough:
-            gas = grain(noise, look.fine, x, front, z) > 0.7
-            return (_GAS, 0.0) if gas else (_ORGAN, 3.0)
+    rectum = (x / 18.0) ** 2 + ((front - 26.0) / 15.0) ** 2 + (max(0.0, z + 75.0) / 22.0) ** 2
+    if rectum < 1.0 + 0.3 * rough:
+        if rectum > 0.62 + 0.3 * rough:
+            return _ORGAN, 3.0
+        return (_GAS, 0.0) if rough > 0.4 and front > 24.0 else (_MASS, 4.0)
     if ((front - 90.0) / 26.0) ** 2 + ((z + 105.0) / 28.0) ** 2 < 1.0 + 0.1 * rough:
         return _FLUID, 0.0
     if ((front - 58.0) / 22.0) ** 2 + ((z + 85.0) / 30.0) ** 2 < 1.0 + 0.15 * rough:
@@ -436,6 +507,49 @@ def _mediastinum(
     if front > 28.0 and grain(noise, look.rough, 1.6 * x, 1.6 * front, 1.6 * z) > -0.1:
         return _BLOOD, 0.0
     return _FAT, 88.0
+
+
+@jit
+def _paint_head(maps: Maps, patch: Patch, curve: _Curve, look: Backdrop) -> None:
+    """Paint the head over the neck in the rows that come near it."""
+    f = patch.frame
+    last = len(curve.left) - 1
+    for k in range(0, patch.box[1], SLICE_STEP):
+        for i in range(patch.box[3]):
+            z = f[2, 0] * k + f[2, 1] * i + f[2, 3]
+            if max(z, z + f[2, 2] * patch.box[5]) < look.skull - BELOW_SKULL_MM:
+                continue
+            for j in range(patch.box[5]):
+                x = f[0, 0] * k + f[0, 1] * i + f[0, 2] * j + f[0, 3]
+                y = f[1, 0] * k + f[1, 1] * i + f[1, 2] * j + f[1, 3]
+                up = z + f[2, 2] * j
+                n = min(last, max(0, int((up - curve.start) / TABLE_STEP_MM)))
+                place = (x - curve.left[n], y - curve.wall[n], up - look.skull)
+                tissue, fat = _head(maps.noise, look, place)
+                if tissue != _AIR:
+                    maps.tissue[k, i, j] = tissue
+                    maps.fat[k, i, j] = as_byte(fat)
+
+
+@jit
+def _head(noise: Noise, look: Backdrop, place: tuple[float, float, float]) -> tuple[int, float]:
+    """Brain, skull and scalp above the foramen magnum; air where there is none of them."""
+    x, behind, up = place
+    if behind < -10.0 - 0.6 * up and up < 40.0:
+        return _AIR, 0.0  # before the clivus: the throat
+    a, b, c = x / 74.0, (behind - 12.0) / 92.0, (up - 66.0) / 76.0
+    out = np.sqrt(a * a + b * b + c * c)
+    if out > 1.05:
+        return _AIR, 0.0
+    stem = np.sqrt((x / 15.0) ** 2 + ((behind - 6.0) / 13.0) ** 2)
+    if up < 26.0 and stem < 1.0:
+        return (_CORD, 0.0) if stem < 0.72 else (_CSF, 0.0)
+    if out > 1.0:
+        return _SKIN if out > 1.035 else _FAT, 92.0 if out <= 1.035 else 0.0
+    if out > 0.93:
+        return (_MARROW, 55.0) if 0.95 < out < 0.985 else (_CORTEX, 0.0)
+    sulcus = out > 0.915 or abs(grain(noise, look.rough, 2.0 * x, 2.0 * behind, 2.0 * up)) < 0.06
+    return (_CSF, 0.0) if sulcus else (_NERVE, 0.0)
 
 
 @jit

@@ -8,6 +8,7 @@ import numpy as np
 
 from models.localiser.classes import Structure
 from training.phantom.anatomy.spine import BodyShape, Bone
+from training.phantom.numbers import held
 from training.phantom.painting.grid import Canvas
 from training.phantom.painting.kernels import (
     FAR_MM,
@@ -86,8 +87,8 @@ def sample_marrow(rng: np.random.Generator, fat: float, spread: float, vein: flo
 
     Source: conversion of red marrow begins beneath the endplates and around the vein (Ricci 1990).
     """
-    fat = float(np.clip(fat, 6, 88))
-    old = float(np.clip((fat - 35) / 20, -1, 1))
+    fat = held(fat, 6, 88)
+    old = held((fat - 35) / 20, -1, 1)
     return Marrow(
         fat=fat,
         spread=spread,

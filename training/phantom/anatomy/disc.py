@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from models.localiser.classes import Structure
 from training.phantom.anatomy.body import body_reach, endplate, rim
 from training.phantom.anatomy.spine import BodyShape, Bone, DiscState
+from training.phantom.numbers import held
 from training.phantom.painting.grid import Canvas, Vector
 from training.phantom.painting.kernels import (
     FAR_MM,
@@ -107,9 +108,9 @@ def sample_disc_look(rng: np.random.Generator, state: DiscState | None) -> DiscL
         edge=float(rng.uniform(0.08, 0.16) + 0.12 * wear),
         outer=float(rng.uniform(0.9, 1.9)),
         cartilage=float(rng.uniform(0.5, 0.9)),
-        cleft=float(np.clip(rng.normal(0.3, 0.12), 0, 0.6)) if state.hydration > 0.4 else 0.0,
+        cleft=held(rng.normal(0.3, 0.12), 0, 0.6) if state.hydration > 0.4 else 0.0,
         hernia=float(length) if herniated else 0.0,
-        hernia_x=float(np.clip(rng.normal(0, 5), -11, 11)),
+        hernia_x=held(rng.normal(0, 5), -11, 11),
         hernia_width=float(rng.uniform(4, 7)),
         hernia_drop=float(rng.normal(0, 4)) if extruded else float(rng.normal(0, 0.8)),
         zone=int(rng.random() < 0.04 + 0.22 * wear * (state.hydration > 0.1)),
@@ -238,18 +239,23 @@ def _disc_place(
     lz = m[2, 0] * x + m[2, 1] * y + m[2, 2] * z + m[2, 3]
     lx = m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3]
     ly = m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + m[1, 3]
-    above = lz - _surface(pair.lower, lx, ly, True)  # noqa: FBT003
     behind = look.hernia > 0.0 and y > pair.half_depth - 2.0
-    if above < -UNDER_RIM_MM and not behind:
-        return above, 0.0, -FAR_MM
+    # Most points are ruled out by the side wall, which is quicker to tell than the endplates.
+    most = OUTER_BULGE_MM + look.bulge
+    low = rim(pair.lower, lx, ly, True)  # noqa: FBT003
     m = pair.to_upper
-    uz = m[2, 0] * x + m[2, 1] * y + m[2, 2] * z + m[2, 3]
     ux = m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3]
     uy = m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + m[1, 3]
+    high = rim(pair.upper, ux, uy, False)  # noqa: FBT003
+    if min(low, high) > most and not behind:
+        return 0.0, 0.0, -FAR_MM
+    above = lz - _surface(pair.lower, lx, ly, True)  # noqa: FBT003
+    if above < -UNDER_RIM_MM and not behind:
+        return above, 0.0, -FAR_MM
+    uz = m[2, 0] * x + m[2, 1] * y + m[2, 2] * z + m[2, 3]
     below = -uz - _surface(pair.upper, ux, uy, False)  # noqa: FBT003
     if below < -UNDER_RIM_MM and not behind:
         return above, below, -FAR_MM
-    low, high = rim(pair.lower, lx, ly, True), rim(pair.upper, ux, uy, False)  # noqa: FBT003
     share = min(1.0, max(0.0, above / max(above + below, 0.5)))
     swell = OUTER_BULGE_MM + look.bulge * (1.0 if y > 0 else 0.35)
     swell *= 1.0 - 0.5 * (2 * share - 1) * (2 * share - 1)

@@ -18,6 +18,7 @@ from training.phantom.anatomy.solids import (
     table_of,
 )
 from training.phantom.anatomy.spine import Bone
+from training.phantom.numbers import held
 from training.phantom.painting.grid import Canvas, Vector
 from training.phantom.painting.kernels import Texture, sample_texture
 from training.phantom.painting.tissues import Tissue
@@ -47,13 +48,13 @@ class Ligaments(NamedTuple):
 
 def sample_ligaments(rng: np.random.Generator, age_years: float) -> Ligaments:
     """Draw the ligaments of a spine; the yellow ligament thickens with age."""
-    old = float(np.clip((age_years - 40) / 40, 0, 1))
+    old = held((age_years - 40) / 40, 0, 1)
     return Ligaments(
         front=float(rng.uniform(0.6, 1.0)),
         back=float(rng.uniform(0.5, 0.8)),
-        flavum=float(np.clip(rng.normal(1.5 + 0.6 * old, 0.3), 0.9, 3.0)),
+        flavum=held(rng.normal(1.5 + 0.6 * old, 0.3), 0.9, 3.0),
         supra=float(rng.uniform(1.0, 2.0)),
-        streaks=float(np.clip(rng.normal(30 + 20 * old, 12), 5, 80)),
+        streaks=held(rng.normal(30 + 20 * old, 12), 5, 80),
         texture=sample_texture(rng, 3.0),
     )
 

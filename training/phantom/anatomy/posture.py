@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.phantom.anatomy.norms import NORMS
+from training.phantom.numbers import held
 
 Vector = NDArray[np.float64]
 
@@ -80,7 +81,7 @@ class Posture:
     def neck_share(self, lean: float) -> float:
         """How much of their mean angles the cervical levels have above a thorax's lean, radians."""
         wanted = np.degrees(lean) - self.gaze
-        return float(np.clip(wanted / sum(NORMS[level].angle for level in NECK), -0.8, 3.0))
+        return held(wanted / sum(NORMS[level].angle for level in NECK), -0.8, 3.0)
 
     def roll(self, height_mm: float) -> float:
         """Sideways lean at a height above the sacrum, radians."""
@@ -109,7 +110,7 @@ def sample_posture(kyphosis_added: float, age_years: float, rng: np.random.Gener
         age_years: Degenerative scoliosis and slips come with age.
         rng: Source.
     """
-    slope = float(np.clip(rng.normal(38, 8.5), 14, 64))
+    slope = held(rng.normal(38, 8.5), 14, 64)
     # Lordosis follows the sacral slope so that L1 ends up nearly level (Legaye's relation).
     level_out = slope + 0.65 * kyphosis_added + rng.normal(8, 6.5)
     lordosis = level_out / sum(NORMS[level].angle for level in LUMBAR)
@@ -126,8 +127,8 @@ def sample_posture(kyphosis_added: float, age_years: float, rng: np.random.Gener
     marked = rng.uniform(6, 15 if degenerative else 20)
     return Posture(
         slope=slope,
-        lordosis=float(np.clip(lordosis, 0.1, 1.8)),
-        kyphosis=float(np.clip(kyphosis, 0.1, 2.2)),
+        lordosis=held(lordosis, 0.1, 1.8),
+        kyphosis=held(kyphosis, 0.1, 2.2),
         gaze=float(gaze),
         scoliosis=float(marked if degenerative or kind > 0.92 else abs(rng.normal(0, 2.2))),
         scoliosis_phase=phase,

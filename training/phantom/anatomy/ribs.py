@@ -17,6 +17,7 @@ from training.phantom.anatomy.solids import (
     table_of,
 )
 from training.phantom.anatomy.spine import Bone, Spine
+from training.phantom.numbers import held
 from training.phantom.painting.grid import Canvas
 from training.phantom.painting.kernels import Texture, sample_texture
 from training.phantom.painting.tissues import Tissue
@@ -67,11 +68,11 @@ def sample_ribs(rng: np.random.Generator, spine: Spine) -> Ribs:
     subject = spine.subject
     return Ribs(
         scale=subject.scale,
-        drop=float(np.clip(rng.normal(1.0, 0.15), 0.6, 1.5)),
+        drop=held(rng.normal(1.0, 0.15), 0.6, 1.5),
         last=[name for name in spine.levels if name.startswith("T")][-1],
         last_mm=subject.last_rib_mm,
         lumbar_mm=float(rng.uniform(15, 50)) if subject.lumbar_rib else 0.0,
-        fat=float(np.clip(100 * subject.marrow_fat + rng.normal(-5, 6), 8, 85)),
+        fat=held(100 * subject.marrow_fat + rng.normal(-5, 6), 8, 85),
         texture=sample_texture(rng, 4.0),
     )
 

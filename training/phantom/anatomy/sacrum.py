@@ -20,6 +20,7 @@ from training.phantom.anatomy.solids import (
     table_of,
 )
 from training.phantom.anatomy.spine import Bone, Spine
+from training.phantom.numbers import held
 from training.phantom.painting.grid import Canvas
 from training.phantom.painting.kernels import Texture, sample_texture
 from training.phantom.painting.tissues import Tissue
@@ -82,13 +83,13 @@ def sample_sacrum(rng: np.random.Generator, spine: Spine) -> Sacrum:
     return Sacrum(
         ala=float(subject.scale * rng.normal(1.0, 0.06)),
         tilt=float(rng.normal(6.0, 2.0)),
-        foramen=float(np.clip(rng.normal(5.0, 0.7), 3.5, 6.5)),
-        joint=float(np.clip(rng.normal(2.6, 0.6), 1.2, 4.0)),
-        crest=float(np.clip(rng.normal(7.0, 2.0), 2.0, 12.0)),
+        foramen=held(rng.normal(5.0, 0.7), 3.5, 6.5),
+        joint=held(rng.normal(2.6, 0.6), 1.2, 4.0),
+        crest=held(rng.normal(7.0, 2.0), 2.0, 12.0),
         open_below=bool(rng.random() < 0.3),
         free_left=lumbarised and kinds[0] < 3,
         free_right=lumbarised and kinds[1] < 3,
-        fat=float(np.clip(100 * subject.marrow_fat + rng.normal(8, 6), 10, 90)),
+        fat=held(100 * subject.marrow_fat + rng.normal(8, 6), 10, 90),
         spread=float(rng.uniform(5, 11)),
         texture=sample_texture(rng, float(rng.uniform(3.0, 5.0))),
     )

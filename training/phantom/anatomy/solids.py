@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.phantom.anatomy.spine import Bone
-from training.phantom.painting.grid import Canvas, Vector
+from training.phantom.painting.grid import Canvas, Vector, block_box
 from training.phantom.painting.kernels import (
     FAR_MM,
     Maps,
@@ -87,18 +87,27 @@ def table_of(parts: list[Part]) -> Table:
     numbers = np.array(
         [(*p.start, *p.end, *p.radii, p.cortex, p.over, p.joins) for p in parts], dtype=np.float64
     ).reshape(len(parts), 12)
-    start, end, radii = numbers[:, 0:3], numbers[:, 3:6], numbers[:, 6:9]
-    along = (end - start) / radii
-    square = (along * along).sum(axis=1)
     table = np.zeros((len(parts), COLUMNS))
-    table[:, :3], table[:, _INVERSE : _INVERSE + 3] = start, 1 / radii
-    table[:, _ALONG : _ALONG + 3] = along
-    table[:, _LENGTH] = np.where(square > 0, 1 / np.maximum(square, 1e-12), 0.0)
-    table[:, _THIN] = radii.min(axis=1)
-    table[:, _SHELL : _JOINS + 1] = numbers[:, 9:12]
-    table[:, _MIDDLE : _MIDDLE + 3] = 0.5 * (start + end)
-    table[:, _REACH : _REACH + 3] = 0.5 * np.abs(end - start) + radii
+    _fill_table(numbers, table)
     return table
+
+
+@jit
+def _fill_table(numbers: NDArray[np.float64], table: Table) -> None:
+    """Write the columns of `table_of` from (n, 12) start, end, radii, cortex, over and joins."""
+    for n in range(len(numbers)):
+        part, row = numbers[n], table[n]
+        square = 0.0
+        for c in range(3):
+            start, end, radius = part[c], part[3 + c], part[6 + c]
+            along = (end - start) / radius
+            square += along * along
+            row[c], row[_INVERSE + c], row[_ALONG + c] = start, 1.0 / radius, along
+            row[_MIDDLE + c] = 0.5 * (start + end)
+            row[_REACH + c] = 0.5 * abs(end - start) + radius
+        row[_LENGTH] = 1.0 / max(square, 1e-12) if square > 0.0 else 0.0
+        row[_THIN] = min(part[6], part[7], part[8])
+        row[_SHELL], row[_SHELL + 1], row[_JOINS] = part[9], part[10], part[11]
 
 
 def near_grid(canvas: Canvas, bone: Bone, reach_mm: tuple[float, float, float]) -> bool:
@@ -118,17 +127,44 @@ def solid_patch(
         table: Of the parts.
         margin_mm: Around them.
     """
-    middles = centre + table[:, _MIDDLE : _MIDDLE + 3] @ axes
-    half = table[:, _REACH : _REACH + 3] + margin_mm
-    first, last = canvas.grid.box_around(middles, axes, half)
-    seen = np.all((last > 0) & (first < canvas.grid.shape), axis=1)
-    if not seen.any():
+    grid = canvas.grid
+    box, kept = np.empty(6, dtype=np.int64), np.empty_like(table)
+    place = (np.ascontiguousarray(centre), np.ascontiguousarray(axes))
+    count = _near_parts((grid.into_index, grid.shape), place, table, margin_mm, (kept, box))
+    if count == 0:
         return None
-    table = np.ascontiguousarray(table[seen])
-    first, last = np.maximum(first[seen], 0), np.minimum(last[seen], canvas.grid.shape)
-    table[:, _BOX : _BOX + 4 : 2], table[:, _BOX + 1 : _BOX + 4 : 2] = first[:, :2], last[:, :2]
-    box = np.stack([first.min(axis=0), last.max(axis=0)], axis=1)
-    return Patch(box.ravel(), canvas.into(centre, axes)), table
+    return Patch(box, canvas.into(*place)), kept[:count]
+
+
+@jit
+def _near_parts(
+    grid: tuple[NDArray[np.float64], tuple[int, int, int]],
+    place: tuple[Vector, Vector],
+    table: Table,
+    margin: float,
+    found: tuple[Table, NDArray[np.int64]],
+) -> int:
+    """Copy the parts that a grid reaches, each with its slices and rows; the box around them."""
+    (into, shape), (centre, axes), (kept, box) = grid, place, found
+    middle, half, own = np.empty(3), np.empty(3), np.empty(6, np.int64)
+    count = 0
+    for n in range(len(table)):
+        for c in range(3):
+            middle[c] = centre[c]
+            for axis in range(3):
+                middle[c] += table[n, _MIDDLE + axis] * axes[axis, c]
+            half[c] = table[n, _REACH + c] + margin
+        if not block_box(into, shape, (middle, axes, half), own):
+            continue
+        kept[count] = table[n]
+        for c in range(4):
+            kept[count, _BOX + c] = own[c]
+        for axis in range(3):
+            low, high = own[2 * axis], own[2 * axis + 1]
+            box[2 * axis] = low if count == 0 else min(box[2 * axis], low)
+            box[2 * axis + 1] = high if count == 0 else max(box[2 * axis + 1], high)
+        count += 1
+    return count
 
 
 NO_PARTS: Final[Table] = np.zeros((0, COLUMNS))

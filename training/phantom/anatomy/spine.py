@@ -17,6 +17,7 @@ from models.errors import GeometryError
 from training.phantom.anatomy.norms import SACRAL, level_names, norm_of
 from training.phantom.anatomy.posture import Posture, rotation, sample_posture
 from training.phantom.anatomy.subject import Demographics, Subject, sample_subject
+from training.phantom.numbers import held
 
 __all__ = [
     "BodyShape",
@@ -193,9 +194,9 @@ def sample_disc(level: str, age: float, rng: np.random.Generator, degeneration: 
     # Water is lost slowly at first; together with the nucleus' T2 this keeps disc over marrow on T2
     # within what was measured, 1.2 with a standard deviation of 0.4.
     lost = 0.15 * min(wear, 0.8) + 0.45 * max(0.0, wear - 0.8)
-    hydration = float(np.clip(0.62 - lost, 0.03, 0.75))
-    height = float(np.clip(1.0 - 0.3 * max(0.0, wear - 0.6) + rng.normal(0, 0.1), 0.25, 1.35))
-    bulge = float(np.clip(rng.normal(0.6 + 1.6 * max(0.0, wear - 0.3), 0.8), 0.0, 5.0))
+    hydration = held(0.62 - lost, 0.03, 0.75)
+    height = held(1.0 - 0.3 * max(0.0, wear - 0.6) + rng.normal(0, 0.1), 0.25, 1.35)
+    bulge = held(rng.normal(0.6 + 1.6 * max(0.0, wear - 0.3), 0.8), 0.0, 5.0)
     if level[0] in "CT":
         bulge *= 0.6
     return DiscState(hydration, bulge, height, vacuum=bool(hydration < 0.2 and rng.random() < 0.12))
@@ -218,7 +219,7 @@ def sample_body(level: str, subject: Subject, rng: np.random.Generator, common: 
     _check_scale(scale)
     height = norm.height * scale * rng.normal(1.0, JITTER)
     wedge = norm.wedge * rng.normal(1.0, 0.042)
-    waist = float(np.clip(rng.normal(0.075, 0.025), 0.01, 0.16))
+    waist = held(rng.normal(0.075, 0.025), 0.01, 0.16)
     half_depth = 0.5 * norm.depth * scale * rng.normal(1.0, 1.6 * JITTER) / (1 - waist)
     half_width = 0.5 * norm.width * scale * rng.normal(1.0, 1.3 * JITTER) / (1 - waist)
     cervical = level[0] == "C"
@@ -227,20 +228,20 @@ def sample_body(level: str, subject: Subject, rng: np.random.Generator, common: 
     shape = BodyShape(
         height_anterior=float(height * wedge),
         height_posterior=float(height),
-        dish_superior=float(np.clip(rng.normal(dish, 1.2 * size), 0.1, 5.5)),
-        dish_inferior=float(np.clip(rng.normal(dish + 0.5, 1.2 * size), 0.1, 5.5)),
+        dish_superior=held(rng.normal(dish, 1.2 * size), 0.1, 5.5),
+        dish_inferior=held(rng.normal(dish + 0.5, 1.2 * size), 0.1, 5.5),
         half_depth_top=float(half_depth * rng.normal(0.995, 0.012)),
         half_depth_bottom=float(half_depth * rng.normal(1.01, 0.012)),
         half_width_top=float(half_width * 0.975),
         half_width_bottom=float(half_width * 1.02),
         waist=waist,
-        lip=float(np.clip(rng.normal((subject.age_years - 45) / 25, 1.0), 0.0, 5.0) * size),
+        lip=float(held(rng.normal((subject.age_years - 45) / 25, 1.0), 0.0, 5.0) * size),
         posterior_bulge=float(rng.normal(-0.8, 0.5) * size),
-        squareness=float(np.clip(rng.normal(0.54, 0.17), 0.08, 0.9)),
+        squareness=held(rng.normal(0.54, 0.17), 0.08, 0.9),
         dish_centre_superior=float(rng.normal(0.08, 0.12)),
         dish_centre_inferior=float(rng.normal(0.18, 0.12)),
-        dish_width_superior=float(np.clip(rng.normal(0.8, 0.12), 0.5, 1.1)),
-        dish_width_inferior=float(np.clip(rng.normal(0.8, 0.12), 0.5, 1.1)),
+        dish_width_superior=held(rng.normal(0.8, 0.12), 0.5, 1.1),
+        dish_width_inferior=held(rng.normal(0.8, 0.12), 0.5, 1.1),
         lateral_wedge=float(rng.normal(0.0, 0.6) * size),
         ripple_sagittal=float(rng.normal(0.0, 0.3) * size),
         ripple_coronal=float(rng.normal(0.0, 0.3) * size),
@@ -278,14 +279,14 @@ def _sample_piece(level: str, subject: Subject, rng: np.random.Generator) -> Bod
     shape = BodyShape(
         height_anterior=float(norm.height * norm.wedge * scale),
         height_posterior=float(norm.height * scale * rng.normal(0.93, 0.03)),
-        dish_superior=float(np.clip(rng.normal(1.2 if first else 0.4, 0.4), 0.0, 3.0)),
-        dish_inferior=float(np.clip(rng.normal(0.4, 0.3), 0.0, 1.5)),
+        dish_superior=held(rng.normal(1.2 if first else 0.4, 0.4), 0.0, 3.0),
+        dish_inferior=held(rng.normal(0.4, 0.3), 0.0, 1.5),
         half_depth_top=float(0.5 * depths[0] * scale),
         half_depth_bottom=float(0.5 * depths[1] * scale * taper),
         half_width_top=float(0.5 * widths[0] * scale),
         half_width_bottom=float(0.5 * widths[1] * scale * taper),
         waist=0.05 if first else 0.02,
-        lip=float(np.clip(rng.normal(0.5, 0.7), 0, 3)) if first else 0.0,
+        lip=held(rng.normal(0.5, 0.7), 0, 3) if first else 0.0,
         posterior_bulge=0.0,
         squareness=0.42,
         ripple_sagittal=float(rng.normal(0.0, 0.25)) if first else 0.0,
@@ -351,8 +352,8 @@ def build_spine(
     posture = sample_posture(float(lost), subject.age_years, rng)
     bones = _place_upwards(subject, bodies, discs, posture, rng)
     bones += _place_downwards(subject, posture, rng)
-    half_depth = float(np.clip(rng.normal(8.8, 1.0), 6.0, 11.5)) * subject.scale
-    half_width = float(np.clip(rng.normal(11.6, 1.2), 8.5, 15.0)) * subject.scale
+    half_depth = held(rng.normal(8.8, 1.0), 6.0, 11.5) * subject.scale
+    half_width = held(rng.normal(11.6, 1.2), 8.5, 15.0) * subject.scale
     conus = [name for name in names if name in ("T12", "L1", "L2")]
     chances = np.array([{"T12": 0.3, "L1": 0.5, "L2": 0.2}[name] for name in conus])
     return Spine(
@@ -438,10 +439,10 @@ def _bend(pitch: float, roll: float, gap: float, shape: BodyShape) -> tuple[floa
     """The bend between two bodies that their disc allows, radians: the rims must not meet."""
     most_pitch = DISC_TILT * gap / (2 * shape.half_depth)
     most_roll = DISC_TILT * gap / (2 * shape.half_width)
-    pitch = float(np.clip(pitch, -most_pitch, most_pitch))
+    pitch = held(pitch, -most_pitch, most_pitch)
     left = np.sqrt(max(0.0, 1.0 - (pitch / most_pitch) ** 2))
     most_roll *= max(0.25, float(left))
-    return pitch, float(np.clip(roll, -most_roll, most_roll))
+    return pitch, held(roll, -most_roll, most_roll)
 
 
 def _place_downwards(subject: Subject, posture: Posture, rng: np.random.Generator) -> list[Bone]:

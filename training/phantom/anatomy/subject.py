@@ -9,6 +9,7 @@ import numpy as np
 
 from models.errors import GeometryError
 from training.phantom.anatomy.norms import CASTELLVI, NUMBERINGS
+from training.phantom.numbers import held
 
 MEAN_STATURE_CM: Final = {"F": (163.0, 6.5), "M": (176.0, 7.0)}
 """Mean and standard deviation of adult stature."""
@@ -84,16 +85,16 @@ def sample_subject(rng: np.random.Generator, demographics: Demographics | None =
     """
     fixed = demographics or Demographics()
     sex = fixed.sex or ("F" if rng.random() < 0.62 else "M")
-    age = float(np.clip(rng.normal(62, 17), 19, 93))
+    age = held(rng.normal(62, 17), 19, 93)
     age = age if fixed.age_years is None else fixed.age_years
     mean, spread = MEAN_STATURE_CM[sex]
-    stature = float(np.clip(rng.normal(mean, spread), 140, 205))
+    stature = held(rng.normal(mean, spread), 140, 205)
     stature = stature if fixed.stature_cm is None else fixed.stature_cm
     # With sex, 6 % in all: 4 % go with stature, the rest is build.
-    scale = float(np.clip(stature / MEAN_STATURE_CM["M"][0] * rng.normal(1.0, 0.03), 0.78, 1.2))
+    scale = held(stature / MEAN_STATURE_CM["M"][0] * rng.normal(1.0, 0.03), 0.78, 1.2)
     # Proton-density fat fraction rises with age; women cross men after menopause (Baum 2018).
     base = 0.30 + 0.0048 * (age - 25) + (0.03 if sex == "F" and age > 55 else -0.02)
-    marrow_fat = float(np.clip(rng.normal(base, 0.09), 0.12, 0.78))
+    marrow_fat = held(rng.normal(base, 0.09), 0.12, 0.78)
     numbering = str(rng.choice(list(NUMBERINGS), p=list(NUMBERINGS.values())))
     numbering = fixed.numbering or numbering
     castellvi = fixed.castellvi or _sample_castellvi(numbering, rng)
@@ -107,7 +108,7 @@ def sample_subject(rng: np.random.Generator, demographics: Demographics | None =
         castellvi=castellvi,
         joined_left=bool(rng.random() < 0.5),
         lumbar_rib=bool(rng.random() < 0.015),
-        last_rib_mm=float(np.clip(rng.normal(95, 38), 15, 180)),
+        last_rib_mm=held(rng.normal(95, 38), 15, 180),
     )
 
 

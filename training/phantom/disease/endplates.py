@@ -23,6 +23,7 @@ from training.phantom.disease.parts import (
     Rim,
     Sheet,
 )
+from training.phantom.numbers import held
 from training.phantom.painting.kernels import LATTICE, sample_texture
 from training.phantom.painting.tissues import Tissue
 
@@ -51,8 +52,8 @@ def sample_modic(rng: np.random.Generator, kind: int, *, mild: bool | None = Non
     mild = bool(rng.random() < 0.5) if mild is None else mild
     depth = float(rng.uniform(0.10, 0.25) if mild else rng.uniform(0.22, 0.48))
     lean = float(rng.choice((-0.6, 0.4, 0.0), p=(0.45, 0.2, 0.35)))
-    water = float(np.clip(lognormal(rng, 46.0 if mild else 92.0, 0.36), 32.0, 220.0))
-    ratio = float(np.clip(rng.normal(0.9 if mild else 0.72, 0.12), 0.35, 1.0))
+    water = held(lognormal(rng, 46.0 if mild else 92.0, 0.36), 32.0, 220.0)
+    ratio = held(rng.normal(0.9 if mild else 0.72, 0.12), 0.35, 1.0)
     target = float(rng.uniform(78.0, 94.0))
     both = []
     for superior in (False, True):  # the level above the disc has its inferior endplate there
@@ -124,8 +125,8 @@ def sample_corners(
     """
     mild = bool(rng.random() < 0.5) if mild is None else mild
     fatty = bool(rng.random() < 0.4) if fatty is None else fatty
-    water = float(np.clip(lognormal(rng, 46.0 if mild else 100.0, 0.35), 34.0, 220.0))
-    ratio = float(np.clip(rng.normal(0.9 if mild else 0.72, 0.12), 0.4, 1.0))
+    water = held(lognormal(rng, 46.0 if mild else 100.0, 0.35), 34.0, 220.0)
+    ratio = held(rng.normal(0.9 if mild else 0.72, 0.12), 0.4, 1.0)
     target = float(rng.uniform(75.0, 90.0))
     places = [(s, a) for s in (True, False) for a in (True, False)]
     chosen = [at for at in places if rng.random() < (0.6 if at[1] else 0.2)] or [(True, True)]
@@ -144,8 +145,8 @@ def sample_corners(
 
 def sample_andersson(rng: np.random.Generator) -> Pair:
     """Aseptic spondylodiscitis: edema and small erosions on both sides, a nearly normal disc."""
-    water = float(np.clip(lognormal(rng, 72.0, 0.45), 36.0, 220.0))
-    ratio = float(np.clip(rng.normal(0.78, 0.15), 0.35, 1.0))
+    water = held(lognormal(rng, 72.0, 0.45), 36.0, 220.0)
+    ratio = held(rng.normal(0.78, 0.15), 0.35, 1.0)
     both = []
     for superior in (False, True):
         extent = float(rng.uniform(0.12, 0.4))
@@ -186,9 +187,9 @@ def sample_discitis(rng: np.random.Generator, course: str | None = None) -> Pair
     """
     course = course or str(rng.choice(("full", "early", "anterior"), p=(0.5, 0.35, 0.15)))
     median = {"full": 125.0, "early": 52.0, "anterior": 95.0}[course]
-    water = float(np.clip(lognormal(rng, median, 0.35), 44.0, 230.0))
+    water = held(lognormal(rng, median, 0.35), 44.0, 230.0)
     mean = 0.82 if course == "early" else 0.58
-    ratio = float(np.clip(rng.normal(mean, 0.16), 0.2, 0.98))
+    ratio = held(rng.normal(mean, 0.16), 0.2, 0.98)
     low, high = (0.35, 1.0) if course == "full" else (0.15, 0.5)
     both = []
     for superior in (False, True):
@@ -254,7 +255,7 @@ def sample_schmorl(rng: np.random.Generator, *, acute: bool) -> Disease:
     changes: tuple[Change, ...] = ()
     node = Ball(x, y, 0.78 if superior else -0.78, radius, radius, radius)
     if acute:
-        water = float(np.clip(lognormal(rng, 100.0, 0.45), 45.0, 240.0))
+        water = held(lognormal(rng, 100.0, 0.45), 45.0, 240.0)
         ratio = float(rng.uniform(0.6, 0.95))
         changes = (halo(rng, node, float(rng.uniform(3.0, 9.0)), water, ratio),)
     elif rng.random() < 0.35:  # old nodes often have fat around them

@@ -23,6 +23,7 @@ from training.phantom.disease.parts import (
     Sheet,
 )
 from training.phantom.disease.signs import drawn, endplate_sign
+from training.phantom.numbers import held
 from training.phantom.painting.kernels import sample_texture
 from training.phantom.painting.tissues import EDEMA_FREE_WATER, Tissue
 
@@ -63,15 +64,15 @@ def sample_edema(rng: np.random.Generator, stage: str, loss: float) -> Edema:
     """Edema of a fracture: bright and wide when acute, fainter and narrower later."""
     pattern = str(rng.choice(("band", "patchy", "diffuse"), p=_PATTERNS[stage]))
     median, spread, most = _BRIGHTNESS[stage]
-    intensity = float(np.clip(lognormal(rng, median, spread), FAINTEST, most))
+    intensity = held(lognormal(rng, median, spread), FAINTEST, most)
     low, high = {"band": (0.18, 0.62), "patchy": (0.28, 0.7), "diffuse": (0.86, 1.0)}[pattern]
     extent = float(rng.uniform(low, high))
     if stage in ("subacute", "refractured", "cemented") and pattern != "diffuse":
         extent *= 0.8
     if loss > 0.4 and pattern == "band":
-        extent = float(np.clip(extent + 0.2, 0.0, 0.8))
+        extent = held(extent + 0.2, 0.0, 0.8)
     # Fat falls as water comes: 49 % of the neighbour's is left on average in acute fractures.
-    ratio = float(np.clip(rng.normal(0.79 - 0.5 * intensity, 0.21), 0.12, 0.98))
+    ratio = held(rng.normal(0.79 - 0.5 * intensity, 0.21), 0.12, 0.98)
     return Edema(pattern, extent, intensity, ratio)
 
 
@@ -128,7 +129,7 @@ def _sample_shape(rng: np.random.Generator, stage: str) -> str:
 def sample_loss(rng: np.random.Generator, stage: str) -> float:
     """Height loss: early fractures have lost little (15 % within two weeks), late ones more."""
     start = 0.06 if stage == "acute" else 0.12
-    return float(np.clip(start + rng.gamma(1.6, 0.11), 0.07, 0.75))
+    return held(start + rng.gamma(1.6, 0.11), 0.07, 0.75)
 
 
 def _sample_stage_edema(rng: np.random.Generator, stage: str, loss: float) -> Edema | None:

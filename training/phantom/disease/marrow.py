@@ -23,6 +23,7 @@ from training.phantom.disease.parts import (
     Ball,
     Change,
 )
+from training.phantom.numbers import held
 from training.phantom.painting.kernels import sample_texture
 
 TEXTURE_SD: Final = 0.86
@@ -70,7 +71,7 @@ def wet_band(
     return plain(rng, BAND)._replace(
         superior=extent * upper,
         inferior=extent * (1.0 - upper),
-        lean=float(np.clip(rng.normal(-0.1, 0.25), -0.6, 0.6)),
+        lean=held(rng.normal(-0.1, 0.25), -0.6, 0.6),
         softness=float(rng.uniform(1.2, 4.5)),
         slope=float(rng.uniform(0.1, 0.6)),
         wander=float(rng.uniform(0.8, 2.4)),

@@ -27,6 +27,7 @@ from training.phantom.disease.parts import (
     Mass,
 )
 from training.phantom.disease.signs import ENCASING, RATES, drawn, endplate_sign
+from training.phantom.numbers import held
 from training.phantom.painting.kernels import sample_texture
 from training.phantom.painting.tissues import Tissue
 
@@ -51,7 +52,7 @@ def sample_metastasis(
     complete = bool(rng.random() < (RATES["B6"].pathological if fractured else 0.25))
     extent = float(rng.uniform(0.92, 1.0) if complete else rng.uniform(0.12, 0.65))
     # What fat is left in the lesion, of the neighbours' (Schmeel 2018: 9 +- 9 %).
-    fat_ratio = float(np.clip(rng.normal(0.10, 0.12), 0.02, 0.5))
+    fat_ratio = held(rng.normal(0.10, 0.12), 0.02, 0.5)
     signs = _sample_signs(rng, fractured=fractured)
     if complete:
         signs.add("B6")
@@ -90,7 +91,7 @@ def _fractured(rng: np.random.Generator, disease: Disease) -> Disease:
     shape = str(rng.choice(("wedge", "biconcave", "crush"), p=(0.40, 0.28, 0.32)))
     edema = None
     if disease.lesion is not None and disease.lesion.extent < 0.8:
-        intensity = float(np.clip(lognormal(rng, 0.26, 0.4), 0.19, 0.8))
+        intensity = held(lognormal(rng, 0.26, 0.4), 0.19, 0.8)
         edema = Edema("diffuse", 0.9, intensity, float(rng.uniform(0.5, 0.9)))
     superior = bool(rng.random() < 0.75)
     sheets = []
@@ -232,14 +233,14 @@ class MarrowPattern(NamedTuple):
 def sample_marrow_pattern(rng: np.random.Generator) -> MarrowPattern:
     """Myeloma, lymphoma or leukaemia: even, "salt and pepper", or focal on a changed ground."""
     pattern = str(rng.choice(("even", "salt_and_pepper", "focal"), p=(0.4, 0.35, 0.25)))
-    water = float(np.clip(lognormal(rng, 70.0, 0.4), 44.0, 190.0))
+    water = held(lognormal(rng, 70.0, 0.4), 44.0, 190.0)
     return MarrowPattern(pattern, float(rng.uniform(0.08, 0.4)), water)
 
 
 def sample_marrow_disease(rng: np.random.Generator, spine: MarrowPattern) -> Disease:
     """One level of a spine with diffuse marrow disease; one in eight is fractured."""
     pattern, ratio, water = spine
-    ratio = float(np.clip(ratio * rng.normal(1.0, 0.1), 0.04, 0.5))
+    ratio = held(ratio * rng.normal(1.0, 0.1), 0.04, 0.5)
     extent = {"even": 1.0, "salt_and_pepper": 0.5, "focal": 0.3}[pattern]
     signs = {"B7", "B12"}
     if pattern == "even":

@@ -22,6 +22,7 @@ from training.phantom.disease.parts import (
     Cut,
     Mass,
 )
+from training.phantom.numbers import held
 from training.phantom.painting.kernels import sample_texture
 from training.phantom.painting.tissues import Tissue
 
@@ -93,7 +94,7 @@ def sample_scheuermann(rng: np.random.Generator, severity: float) -> Disease:
         for superior in (0, 1)
         for _ in range(int(rng.integers(1, 4)))
     ]
-    wedge = float(np.clip(rng.normal(0.14, 0.04) * severity, 0.04, 0.28))
+    wedge = held(rng.normal(0.14, 0.04) * severity, 0.04, 0.28)
     disc = DiscDisease(
         hydration=(0.0, float(rng.uniform(0.2, 0.6))), height_factor=float(rng.uniform(0.5, 0.85))
     )
@@ -103,7 +104,7 @@ def sample_scheuermann(rng: np.random.Generator, severity: float) -> Disease:
 def sample_post_radiation(rng: np.random.Generator, fat: float) -> Disease:
     """Marrow turned to fat inside a field, evenly."""
     change = plain(rng, PATCHES)._replace(
-        fat_target=float(np.clip(fat + rng.normal(0.0, 1.5), 70.0, 96.0)), grain=0.03
+        fat_target=held(fat + rng.normal(0.0, 1.5), 70.0, 96.0), grain=0.03
     )
     return Disease(mimics=("post_radiation",), changes=(change,))
 
@@ -125,7 +126,7 @@ def sample_red_marrow_pattern(rng: np.random.Generator, pattern: str | None = No
 
 def sample_red_marrow(rng: np.random.Generator, spine: RedMarrow) -> Disease:
     """One level of such a spine: cells instead of fat, hardly any free water."""
-    ratio = float(np.clip(spine.fat_ratio + rng.normal(0.0, 0.06), 0.35, 0.92))
+    ratio = held(spine.fat_ratio + rng.normal(0.0, 0.06), 0.35, 0.92)
     water = float(rng.uniform(0.0, 16.0))
     changes: tuple[Change, ...]
     if spine.pattern == "band":
@@ -155,7 +156,7 @@ def sample_facet_edema(rng: np.random.Generator) -> Disease:
         tall=float(rng.uniform(9.0, 15.0)),
         front=float(rng.uniform(4.0, 10.0)),
         tissue=int(Tissue.MARROW),
-        water=float(np.clip(lognormal(rng, 80.0, 0.4), 45.0, 220.0)),
+        water=held(lognormal(rng, 80.0, 0.4), 45.0, 220.0),
         fat_ratio=float(rng.uniform(0.5, 0.9)),
         rough=sample_texture(rng, 7.0),
     )

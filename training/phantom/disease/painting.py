@@ -272,9 +272,9 @@ def _fill(
     if fill.stripe_mm > 0.0:
         # Thickened vertical trabeculae: dark dots seen from above, dark stripes from the side.
         turn = 6.2832 / fill.stripe_mm
-        sway = 1.4 * grain(maps.noise, fill.rough, x, y, 0.0)
+        sway = 2.2 * grain(maps.noise, fill.rough, x, y, 0.0)
         mesh = 0.6 * np.cos(turn * x + sway) + np.cos(turn * y - sway)
-        if mesh + 0.25 * fine > 0.8:
+        if mesh + 0.4 * fine > 0.95:
             put(maps, at, _SCLEROSIS, 20.0, 0.0)
             return
     put(maps, at, tissue, fat, water)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.phantom.anatomy.spine import BodyShape
+from training.phantom.numbers import held
 from training.phantom.painting.kernels import Texture
 
 BAND: Final = 0
@@ -278,7 +279,7 @@ def placed(ball: Ball, shape: BodyShape) -> Ball:
     """A ball with its centre in mm of the body's frame, sized to the body."""
     half = body_half(shape)
     x, y, z = np.asarray(ball[:3]) * half
-    size = float(np.clip(np.cbrt(np.prod(half) / np.prod(USUAL_HALF_MM)), 0.55, 1.3))
+    size = held(np.cbrt(np.prod(half) / np.prod(USUAL_HALF_MM)), 0.55, 1.3)
     return Ball(float(x), float(y), float(z), *(size * axis for axis in ball[3:]))
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from models.localiser.classes import Structure
 from training.phantom.anatomy.spine import Bone, Spine
+from training.phantom.numbers import held
 from training.phantom.painting.grid import Canvas
 from training.phantom.painting.kernels import (
     Maps,
@@ -77,7 +78,7 @@ def sample_sacral_fracture(
     rng: np.random.Generator, age_years: float, share: float
 ) -> SacralFracture | None:
     """Draw whether the sacrum is broken: `share` of spines at 75 years, none below 45."""
-    old = float(np.clip((age_years - 45.0) / 30.0, 0.0, 1.5))
+    old = held((age_years - 45.0) / 30.0, 0.0, 1.5)
     if rng.random() >= min(1.0, share * old):
         return None
     sides = rng.uniform(60.0, 190.0, 2)

@@ -39,6 +39,7 @@ from training.phantom.disease.mimics import (
 )
 from training.phantom.disease.mix import DiseaseMix
 from training.phantom.disease.model import HEALTHY, Disease, ImpossibleDiseaseError, combine
+from training.phantom.numbers import held
 
 __all__ = ["DiseaseMix", "bone_risk", "disc_under", "sample_diseases"]
 
@@ -102,7 +103,7 @@ def bone_risk(rng: np.random.Generator, subject: Subject) -> float:
     """Fracture risk against the mean: rises with age, female sex and low bone mass."""
     mass = float(rng.normal())
     age = (subject.age_years - 62.0) / 15.0
-    return float(np.clip(np.exp(0.45 * age - 0.35 * mass + 0.15 * (subject.sex == "F")), 0.25, 1.8))
+    return held(np.exp(0.45 * age - 0.35 * mass + 0.15 * (subject.sex == "F")), 0.25, 1.8)
 
 
 def _put(found: Spine, level: str, disease: Disease) -> None:
@@ -205,7 +206,7 @@ def _add_blocks(
         for level in _block(rng, bodies, 3, 6):
             if _calm(found, level):
                 _put(found, level, sample_post_radiation(rng, fat))
-    elif rng.random() < mix.red_marrow * float(np.clip(1.6 - subject.age_years / 100, 0.5, 1.4)):
+    elif rng.random() < mix.red_marrow * held(1.6 - subject.age_years / 100, 0.5, 1.4):
         pattern = sample_red_marrow_pattern(rng)
         for level in chain:
             if rng.random() < 0.85 and found.get(level, HEALTHY).lesion is None:
@@ -233,7 +234,7 @@ def _add_discs(
     if pairs and rng.random() < mix.discitis:
         at = pairs.pop(int(rng.integers(len(pairs))))
         _both(found, at, sample_discitis(rng))
-    worn = float(np.clip(subject.age_years / 60.0, 0.35, 1.5))
+    worn = held(subject.age_years / 60.0, 0.35, 1.5)
     for upper, lower in pairs:
         if inflamed and rng.random() < 0.12:
             _both(found, (upper, lower), sample_andersson(rng))

@@ -384,14 +384,17 @@ def _front_of_spine(grid: TissueGrid, frame: _Frame) -> NDArray[np.float64]:
 def _unit_noise(
     frame: _Frame, shape: tuple[int, int, int], protocol: Protocol, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Noise of unit standard deviation, white at the acquired matrix and interpolated from it."""
+    """Noise of unit standard deviation, white at the acquired matrix and interpolated from it.
+
+    (half the slices, rows, columns): `magnitude` uses each of them for two slices.
+    """
     counts = [
         min(count, max(8, round(count * mm / acquired)))
         for count, mm, acquired in zip(
             shape[1:], frame.spacing_mm[1:], protocol.acquired_mm, strict=True
         )
     ]
-    noise = rng.standard_normal((shape[0], *counts), dtype=np.float32)
+    noise = rng.standard_normal(((shape[0] + 1) // 2, *counts), dtype=np.float32)
     if counts == list(shape[1:]):
         return noise
     rows, columns = (_interpolation(few, many) for few, many in zip(counts, shape[1:], strict=True))

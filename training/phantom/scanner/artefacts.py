@@ -28,6 +28,10 @@ METAL_REACH_MM: Final = 9.0
 SCREW_SHARE: Final = 8.0
 """Inverse of what a screw of 6 mm fills of the volume its field reaches: a full field around it."""
 
+VOID_MM: Final = 1.2
+VOID_SHARPNESS: Final = 2.5
+"""Width of the soft edge of the void around metal, and how soon it is full."""
+
 CEMENT_SUSCEPTIBILITY: Final = 0.01
 """Of bone cement (its contrast agent), against metal."""
 
@@ -175,6 +179,9 @@ def distort_by_metal(
     moved *= np.clip(1.0 + stretch, 0.0, 3.0)
     steep = np.hypot(*np.gradient(displaced_px * spacing_mm[readout_axis], axis=(1, 2)))
     moved *= np.exp(-((steep / 1.2) ** 2)).astype(np.float32)
+    # Metal itself has no signal, and right beside it the field is too uneven for any.
+    core = gaussian_filter(metal[box].astype(np.float32), [VOID_MM / mm for mm in spacing_mm])
+    moved *= np.clip(1.0 - VOID_SHARPNESS * core, 0.0, 1.0)
     out = signal.copy()
     out[box] = moved
     return out

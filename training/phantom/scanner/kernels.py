@@ -77,14 +77,19 @@ def add_shifted(
         share: Factor.
     """
     slices, rows, columns = source.shape
+    width = signal.shape[2]
     weight = np.float32(share)
     for z in range(slices):
         for i in range(rows):
             row = (i + distance) % rows if along_rows else i
-            shift = first if along_rows else first + distance
-            for j in range(columns):
-                column = (j + shift) % signal.shape[2]
-                signal[z, row, column] += weight * source[z, i, j]
+            shift = (first if along_rows else first + distance) % width
+            # Two runs without a remainder in the inner loop: so they are summed several at a time.
+            whole = min(columns, width - shift)
+            target, line = signal[z, row], source[z, i]
+            for j in range(whole):
+                target[shift + j] += weight * line[j]
+            for j in range(whole, columns):
+                target[shift + j - width] += weight * line[j]
 
 
 @jit
@@ -163,24 +168,32 @@ def magnitude(
 
     Args:
         signal: (slice, row, column).
-        noise: The same shape, of unit standard deviation; its copy from `roll` rows and columns
-            away serves as the imaginary channel, unrelated at any one voxel.
+        noise: (half as many slices, row, column), of unit standard deviation. Every second slice
+            takes that of the one before it upside down and moved, and the copy from `roll` rows
+            and columns away serves as the imaginary channel: no two meet in one voxel.
         level: (row, column) standard deviation.
         scale: Stored value of a signal of one.
         roll: Rows and columns between the two channels.
     """
     slices, rows, columns = signal.shape
+    whole = columns - roll[1]
     for z in range(slices):
         for i in range(rows):
-            far = noise[z, (i + roll[0]) % rows]
-            for j in range(columns):
-                other = j + roll[1]
-                if other >= columns:
-                    other -= columns
-                real = signal[z, i, j] + level[i, j] * noise[z, i, j]
-                imaginary = level[i, j] * far[other]
-                value = np.rint(scale * np.sqrt(real * real + imaginary * imaginary))
-                signal[z, i, j] = min(value, 4095.0)
+            row = i if z % 2 == 0 else (2 * rows - 1 - i - rows // 3) % rows
+            own, far = noise[z // 2, row], noise[z // 2, (row + roll[0]) % rows]
+            target, spread = signal[z, i], level[i]
+            _rician(target[:whole], own[:whole], far[roll[1] :], spread[:whole], scale)
+            _rician(target[whole:], own[whole:], far[: roll[1]], spread[whole:], scale)
+
+
+@jit
+def _rician(signal: Floats, noise: Floats, far: Floats, level: Floats, scale: float) -> None:
+    """Magnitude of one run of voxels; both channels run along memory."""
+    for j in range(len(signal)):
+        real = signal[j] + level[j] * noise[j]
+        imaginary = level[j] * far[j]
+        value = np.rint(scale * np.sqrt(real * real + imaginary * imaginary))
+        signal[j] = min(value, 4095.0)
 
 
 @jit
@@ -236,10 +249,13 @@ def vote(
     """
     slices, rows, columns = _trimmed(bands[0]), _trimmed(bands[1]), _trimmed(bands[2])
     parts = np.zeros(256, dtype=np.float32)
-    same = np.zeros(labels[0].shape[2], dtype=np.uint8)
+    width = labels[0].shape[2]
+    same, whose = np.zeros(width, dtype=np.uint8), np.zeros(width, dtype=np.uint8)
     used = _labelled_columns(labels[0])
+    lines = np.zeros((bands[0][1].shape[1] * bands[1][1].shape[1], 2), dtype=np.int64)
+    weights = np.zeros(len(lines), dtype=np.float32)
     # Made once: numba counts references each time a tuple of arrays is put together.
-    what = (labels, bands, bone, parts)
+    seen, what = (columns, same, whose), (labels, bands[2], lines, weights, parts)
     for z in range(slices.shape[0]):
         for i in range(rows.shape[0]):
             block = (slices[z, 0], slices[z, 1], rows[i, 0], rows[i, 1])
@@ -247,39 +263,61 @@ def vote(
                 continue
             if not _agreement(labels[0], block, used, same):
                 continue
-            _decide_row((z, i), (columns, used, same), what, structure, body)
+            _agreement(labels[1], block, used, whose)
+            count = _weigh(block, (bands[0], bands[1]), (z, i), lines, weights)
+            _decide_row((z, i, *used, count), seen, what, bone, (structure, body))
+
+
+@jit
+def _weigh(
+    block: tuple[int, int, int, int],
+    bands: tuple[tuple[Places, Floats], tuple[Places, Floats]],
+    at: tuple[int, int],
+    lines: Places,
+    weights: Floats,
+) -> int:
+    """Fine slice and row of every line that a row of voxels is made of, and its weight."""
+    (slices, along), (rows, down) = bands
+    n = 0
+    for k in range(block[0], block[1]):
+        for row in range(block[2], block[3]):
+            lines[n, 0], lines[n, 1] = k, row
+            weights[n] = along[at[0], k - slices[at[0]]] * down[at[1], row - rows[at[1]]]
+            n += 1
+    return n
 
 
 @jit
 def _decide_row(
-    row: tuple[int, int],
-    seen: tuple[Places, tuple[int, int], Bytes],
-    what: tuple[
-        tuple[Bytes, Bytes],
-        tuple[tuple[Places, Floats], tuple[Places, Floats], tuple[Places, Floats]],
-        NDArray[np.bool_],
-        Floats,
-    ],
-    structure: Bytes,
-    body: Bytes,
+    row: tuple[int, int, int, int, int, int],
+    seen: tuple[Places, Bytes, Bytes],
+    what: tuple[tuple[Bytes, Bytes], tuple[Places, Floats], Places, Floats, Floats],
+    bone: NDArray[np.bool_],
+    written: tuple[Bytes, Bytes],
 ) -> None:
     """Write one row of voxels, counting parts where fine voxels disagree."""
-    (columns, used, same), (labels, bands, bone, parts) = seen, what
+    (columns, same, whose), (labels, (start, across), lines, weights, parts) = seen, what
+    structures, bodies = labels
+    structure, body = written
+    z, i, first, last, labels_used, count = row
     for j in range(columns.shape[0]):
         place = (columns[j, 0], columns[j, 1], columns[j, 2])
-        if place[0] >= used[1] or place[1] <= used[0]:
+        if place[0] >= last or place[1] <= first:
             continue
-        at = (row[0], row[1], j)
         winner = _agreed(same, place)
+        here = (j, place[0], place[1], start[j], count)
         if winner == MIXED:
-            _count(labels[0], bands, at, parts)
-            winner = _majority(parts)
+            _count(structures, here, across, lines, weights, parts)
+            winner = _majority(parts, labels_used)
         if winner > 0 and bone[winner]:
-            _count(labels[1], bands, at, parts)
-            body[at] = _largest(parts)
-            if body[at] == 0:
+            index = _agreed(whose, place)
+            if index == MIXED:
+                _count(bodies, here, across, lines, weights, parts)
+                index = _largest(parts)
+            body[z, i, j] = index
+            if index == 0:
                 continue
-        structure[at] = winner
+        structure[z, i, j] = winner
 
 
 @jit
@@ -299,8 +337,11 @@ def _trimmed(band: tuple[Places, Floats]) -> Places:
 
 
 @jit
-def _labelled_columns(labels: Bytes) -> tuple[int, int]:
-    """First and last+1 column that has any label: a spine fills few of an image's columns."""
+def _labelled_columns(labels: Bytes) -> tuple[int, int, int]:
+    """First and last+1 column that has any label, and a number that all labels are below.
+
+    A spine fills few of an image's columns.
+    """
     slices, rows, columns = labels.shape
     any_label = np.zeros(columns, dtype=np.uint8)
     for k in range(slices):
@@ -308,32 +349,35 @@ def _labelled_columns(labels: Bytes) -> tuple[int, int]:
             line = labels[k, i]
             for j in range(columns):
                 any_label[j] |= line[j]
-    first, last = columns, 0
+    first, last, bits = columns, 0, np.uint8(0)
     for j in range(columns):
+        bits |= any_label[j]
         if any_label[j] > 0:
             first, last = min(first, j), j + 1
-    return first, last
+    return first, last, min(int(bits) + 1, LABELS)
 
 
 @jit
 def _agreement(
-    labels: Bytes, block: tuple[int, int, int, int], used: tuple[int, int], same: Bytes
+    labels: Bytes, block: tuple[int, int, int, int], used: tuple[int, int, int], same: Bytes
 ) -> bool:
     """Per fine column, the one label that the slices and rows of a block have, or MIXED.
 
     Returns:
         Whether there is any label but background.
     """
+    # Views that begin at 0: an index that might be negative is checked each time.
+    out = same[used[0] : used[1]]
+    out[:] = labels[block[0], block[2], used[0] : used[1]]
     anything = np.uint8(0)
-    for j in range(used[0], used[1]):
-        same[j] = labels[block[0], block[2], j]
-        anything |= same[j]
+    for j in range(len(out)):
+        anything |= out[j]
     for k in range(block[0], block[1]):
         for i in range(block[2], block[3]):
-            for j in range(used[0], used[1]):
-                label = labels[k, i, j]
-                anything |= label
-                same[j] = same[j] if same[j] == label else _MIXED
+            line = labels[k, i, used[0] : used[1]]
+            for j in range(len(out)):
+                anything |= line[j]
+                out[j] = out[j] if out[j] == line[j] else _MIXED
     return bool(anything > 0)
 
 
@@ -352,28 +396,32 @@ def _agreed(same: Bytes, columns: tuple[int, int, int]) -> int:
 @jit
 def _count(
     labels: Bytes,
-    bands: tuple[tuple[Places, Floats], tuple[Places, Floats], tuple[Places, Floats]],
-    at: tuple[int, int, int],
+    place: tuple[int, int, int, int, int],
+    across: Floats,
+    lines: Places,
+    weights: Floats,
     parts: Floats,
 ) -> None:
     """Add up which part of a voxel each label fills."""
-    (ks, kw), (is_, iw), (js, jw) = bands
-    z, i, j = at
-    for a in range(kw.shape[1]):
-        for b in range(iw.shape[1]):
-            weight = kw[z, a] * iw[i, b]
-            if weight == 0.0:
-                continue
-            for c in range(jw.shape[1]):
-                label = labels[ks[z] + a, is_[i] + b, js[j] + c]
-                parts[label] += weight * jw[j, c]
+    j, first, last, start, count = place
+    label, part = labels[lines[0, 0], lines[0, 1], first], np.float32(0.0)
+    for n in range(count):
+        k, row, weight = np.uint64(lines[n, 0]), np.uint64(lines[n, 1]), weights[n]
+        for column in range(np.uint64(first), np.uint64(last)):
+            # The sum of a run of one label stays in a register.
+            if labels[k, row, column] != label:
+                parts[label] = part
+                label = labels[k, row, column]
+                part = parts[label]
+            part += weight * across[j, column - np.uint64(start)]
+    parts[label] = part
 
 
 @jit
-def _majority(parts: Floats) -> int:
+def _majority(parts: Floats, labels: int) -> int:
     """The label with the largest part, 0 when the rest is at least as large; clears the parts."""
     winner, most, rest = 0, np.float32(0.0), np.float32(1.0)
-    for value in range(1, LABELS):
+    for value in range(1, labels):
         rest -= parts[value]
         if parts[value] > most + 1e-6:
             winner, most = value, parts[value]
