@@ -9,6 +9,7 @@ changed or taken out shows.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
 import json
@@ -22,6 +23,7 @@ from enum import Enum, IntEnum
 from pathlib import Path
 from typing import Any, Final
 
+from models.durable import flush_folder
 from service.logs import Pseudonyms
 from service.settings import Settings
 
@@ -80,7 +82,9 @@ class Deed:
 
 
 class Trail:
-    """One process' part of the trail. Thread-safe; what was noted survives the process' death.
+    """One process' part of the trail. Thread-safe.
+
+    What was noted survives the process' death, and a power cut once `settle` has returned.
 
     Args:
         folder: `audit` under the work folder.
@@ -96,22 +100,51 @@ class Trail:
         self._file = os.open(folder / name, flags, 0o600)
         self._digest = ""
         self._number = 0
+        self._settled = 0
         self._lock = threading.Lock()
-        self.note(Deed(Event.STARTED, "", ""))
+        self._settling = threading.Lock()
+        self.settle(self.note(Deed(Event.STARTED, "", "")))
+        flush_folder(folder)
 
-    def note(self, deed: Deed) -> None:
-        """Add a record. One write to the operating system: a killed process loses none."""
+    def note(self, deed: Deed) -> int:
+        """Add a record. One write to the operating system: a killed process loses none.
+
+        Returns:
+            How many records there are now, for `settle`.
+
+        Raises:
+            OSError: It could not be written, or the trail has ended.
+        """
         with self._lock:
             record = self._record(deed)
-            record["digest"] = self._digest = digest_of(record, self._key)
-            os.write(self._file, json.dumps(record, sort_keys=True).encode() + b"\n")
+            digest = record["digest"] = digest_of(record, self._key)
+            line = json.dumps(record, sort_keys=True).encode() + b"\n"
+            if os.write(self._file, line) < len(line):
+                raise OSError(errno.ENOSPC, "a record was cut off")
+            self._digest = digest
             self._number += 1
+            return self._number
+
+    def settle(self, count: int) -> None:
+        """Have the disk hold so many records. Threads that wait are served by one flush together.
+
+        Raises:
+            OSError: The disk does not take them.
+        """
+        with self._settling:
+            if self._settled >= count:
+                return
+            written = self._number
+            os.fdatasync(self._file)
+            self._settled = written
 
     def close(self) -> None:
-        """Have the disk hold the trail, and end it."""
-        with self._lock:
-            os.fsync(self._file)
-            os.close(self._file)
+        """Have the disk hold the trail, and end it; done twice, it does nothing."""
+        with self._settling, self._lock:
+            if self._file >= 0:
+                os.fdatasync(self._file)
+                os.close(self._file)
+                self._file = -1
 
     def _record(self, deed: Deed) -> dict[str, Any]:
         code, meaning, action = deed.event.value

@@ -41,7 +41,7 @@ def create_app(
         jobs: Where studies go and reports come from.
         gateway: To the hospital's network; None leaves its routes out.
         keys: Keys made by `acuity keys`.
-        trail: Of who did what; None keeps none.
+        trail: Of who did what; it ends with the application. None keeps none.
 
     Raises:
         ProfileError: A planning profile does not make sense; said at start, not at a plan.
@@ -63,6 +63,8 @@ def create_app(
             if gateway is not None:
                 await run_in_threadpool(gateway.close)
             jobs.close()
+            if trail is not None:
+                trail.close()
 
     app = FastAPI(
         title="vertebral-acuity",

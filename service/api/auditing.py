@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+import structlog
+from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.audit import Deed, Event, Outcome, Trail
+
+log = structlog.get_logger()
 
 DEEDS: Final = {
     ("POST", "/v1/studies"): Event.IMPORT,
@@ -22,10 +26,14 @@ DEEDS: Final = {
 
 _LOOKING: Final = ("/v1/studies/{study_uid}", "/v1/jobs/{job_id}/report")
 _REFUSED: Final = frozenset({401, 403})
+_NO_ANSWER: Final = 500
 
 
 class Auditing:
-    """Writes the trail, once a request is answered."""
+    """Writes the trail: on the disk before the first byte of an answer is sent.
+
+    A trail that cannot be written is said in the log, loudly, and keeps nobody from a report.
+    """
 
     def __init__(self, app: ASGIApp, trail: Trail) -> None:
         self._app = app
@@ -37,21 +45,31 @@ class Auditing:
             await self._app(scope, receive, send)
             return
         # Routes and guards write here who asked, and which job it became.
-        state = scope.setdefault("state", {})
-        status = 500
+        scope.setdefault("state", {})
+        answered = False
 
         async def noting_send(message: Message) -> None:
-            nonlocal status
+            nonlocal answered
             if message["type"] == "http.response.start":
-                status = message["status"]
+                answered = True
+                await self._note(scope, message["status"])
             await send(message)
 
         try:
             await self._app(scope, receive, noting_send)
         finally:
-            event = _event_of(scope, status)
-            if event is not None:
-                self._trail.note(_deed(event, scope, state, status))
+            if not answered:
+                await self._note(scope, _NO_ANSWER)
+
+    async def _note(self, scope: Scope, status: int) -> None:
+        event = _event_of(scope, status)
+        if event is None:
+            return
+        try:
+            count = self._trail.note(_deed(event, scope, scope["state"], status))
+            await run_in_threadpool(self._trail.settle, count)
+        except OSError as error:
+            log.critical("audit_not_written", error=type(error).__name__)
 
 
 def _event_of(scope: Scope, status: int) -> Event | None:

@@ -70,6 +70,7 @@ def _run(settings: Settings, work_dir: Path, worker: Popen[str]) -> None:
     jobs = open_jobs(settings, work_dir, worker)
 
     # After the worker has its settings.
+    from service.audit import open_trail  # noqa: PLC0415
     from service.logs import Pseudonyms  # noqa: PLC0415
     from service.pacs.gateway import Gateway  # noqa: PLC0415
     from service.pacs.listener import Listener  # noqa: PLC0415
@@ -78,7 +79,9 @@ def _run(settings: Settings, work_dir: Path, worker: Popen[str]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     gateway = Gateway(settings, work_dir, jobs)
-    listener = Listener(settings.listener, gateway.folder, Pseudonyms.from_settings(settings))
+    trail = open_trail(settings, work_dir)
+    pseudonyms = Pseudonyms.from_settings(settings)
+    listener = Listener(settings.listener, gateway.folder, pseudonyms, trail)
     jobs.start()
     try:
         gateway.start()
@@ -90,3 +93,4 @@ def _run(settings: Settings, work_dir: Path, worker: Popen[str]) -> None:
         listener.close()
         gateway.close()
         jobs.close()
+        trail.close()

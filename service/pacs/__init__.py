@@ -6,6 +6,7 @@ multipart.py      multipart/related streams to files, for both directions of DIC
 stow.py           what a STOW-RS request stored, in the words of PS3.18
 listener.py       the C-STORE SCP behind `acuity listen`
 association.py    what is agreed with a peer, and the PDUs of its connection
+incoming.py       one instance on its way from a sender to disk
 commands.py       the command sets of the requests that are answered
 archives.py       QIDO-RS and WADO-RS of the archives that are configured
 retrieval.py      pulls of studies, durable until done

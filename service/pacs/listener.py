@@ -8,9 +8,7 @@ acknowledged and not kept.
 
 from __future__ import annotations
 
-import os
 import socket
-import struct
 import sys
 import threading
 from collections.abc import Mapping
@@ -21,16 +19,13 @@ from typing import Final, Self
 
 import structlog
 
-from service.ingest.refusals import RefusedError
-from service.ingest.safety import check_uid
+from service.audit import Trail
 from service.logs import Pseudonyms
 from service.pacs.association import (
     ABORT,
     ASSOCIATE_REQUEST,
     COMMAND,
     DATA,
-    IMPLEMENTATION_NAME,
-    IMPLEMENTATION_UID,
     INVALID_PARAMETER,
     LAST,
     RELEASE_REQUEST,
@@ -52,31 +47,23 @@ from service.pacs.commands import (
     answer_to,
     read_command,
 )
-from service.pacs.identity import InstanceIdentity
-from service.pacs.receiving import Admission, ReceiveFolder, StorageFullError
+from service.pacs.incoming import (
+    NOT_UNDERSTOOD,
+    SUCCESS,
+    Desk,
+    Diary,
+    Instance,
+    Receiving,
+    TooLargeError,
+)
+from service.pacs.receiving import ReceiveFolder
 from service.settings import ListenerSettings
 
 log = structlog.get_logger()
 
-SUCCESS: Final = 0x0000
-INVALID_INSTANCE: Final = 0x0117
-CLASS_NOT_SUPPORTED: Final = 0x0122
-OUT_OF_RESOURCES: Final = 0xA700
-OTHER_INSTANCE: Final = 0xA900
-NOT_UNDERSTOOD: Final = 0xC000
-"""C-STORE status codes (PS3.4 Table B.2-1, PS3.7 9.1.1.1.9)."""
-
 _MIB: Final = 1 << 20
 _WAITING_EACH: Final = 2
 """Connections for every association that may be: room to tell a few that there are too many."""
-
-
-class OtherInstanceError(Exception):
-    """The dataset is not the instance that the request names."""
-
-
-class TooLargeError(Exception):
-    """More bytes than one instance may have, or all that are being received."""
 
 
 class Listener:
@@ -86,16 +73,22 @@ class Listener:
         settings: Whom to take them from, and how much at a time.
         folder: Where instances go.
         pseudonyms: For logs.
+        trail: Of who did what; None keeps none.
     """
 
     def __init__(
-        self, settings: ListenerSettings, folder: ReceiveFolder, pseudonyms: Pseudonyms
+        self,
+        settings: ListenerSettings,
+        folder: ReceiveFolder,
+        pseudonyms: Pseudonyms,
+        trail: Trail | None = None,
     ) -> None:
         self._settings = settings
+        self._trail = trail
         self._entity = Entity(settings.ae_title, settings.calling_aes)
         self._folder = folder
         self._pseudonyms = pseudonyms
-        self._receiving = _Receiving(
+        self._receiving = Receiving(
             settings.max_instance_mb * _MIB, settings.max_receiving_mb * _MIB
         )
         self._associations = threading.BoundedSemaphore(settings.max_associations)
@@ -128,11 +121,11 @@ class Listener:
         self._server.server_close()
         self._thread.join()
 
-    def serve(self, peer: socket.socket) -> None:
+    def serve(self, peer: socket.socket, address: str) -> None:
         """See one connection through to its end."""
         connection = Connection(peer, self._settings.timeout_s)
         try:
-            self._serve(connection)
+            self._serve(connection, address)
         except AssociationError as error:
             log.warning("association_ended", code="protocol", reason=error.reason)
             connection.abort(error.reason)
@@ -142,19 +135,22 @@ class Listener:
         except PeerGoneError:
             log.info("association_ended", code="peer_gone")
 
-    def _serve(self, connection: Connection) -> None:
+    def _serve(self, connection: Connection, address: str) -> None:
         kind, body = connection.read()
         if kind != ASSOCIATE_REQUEST:
             raise AssociationError(UNEXPECTED_PDU)
         free = self._associations.acquire(blocking=False)
         try:
             answer = negotiate(bytes(body), self._entity, full=not free)
+            diary = Diary(self._trail, f"ae:{answer.calling}", address)
             if answer.contexts is None:
+                diary.rejected()
                 log.warning("association_rejected", calling=self._pseudonyms.of(answer.calling))
                 connection.reject(answer.pdu)
                 return
             connection.send(answer.pdu)
-            with _Messages(connection, answer.contexts, self._folder, self._receiving) as messages:
+            desk = Desk(self._folder, self._receiving, diary)
+            with _Messages(connection, answer.contexts, desk) as messages:
                 self._converse(connection, messages)
         finally:
             if free:
@@ -184,7 +180,7 @@ class _Handler(BaseRequestHandler):
     def handle(self) -> None:
         server = self.server
         if isinstance(server, _Server):
-            server.listener.serve(self.request)
+            server.listener.serve(self.request, str(self.client_address[0]))
 
 
 class _Server(ThreadingTCPServer):
@@ -231,27 +227,6 @@ class _Server(ThreadingTCPServer):
         log.error("association_failed", error=type(sys.exception()).__name__)
 
 
-class _Receiving:
-    """Bytes of the instances that associations are in the middle of."""
-
-    def __init__(self, most_each: int, most_together: int) -> None:
-        self.most_each = most_each
-        self._most_together = most_together
-        self._together = 0
-        self._lock = threading.Lock()
-
-    def add(self, count: int) -> None:
-        """Count bytes, those of an instance that has ended as negative.
-
-        Raises:
-            TooLargeError: They are too many.
-        """
-        with self._lock:
-            self._together += count
-            if count > 0 and self._together > self._most_together:
-                raise TooLargeError
-
-
 class _Messages:
     """Puts the messages of one association together, one at a time, and answers them."""
 
@@ -259,15 +234,13 @@ class _Messages:
         self,
         connection: Connection,
         contexts: Mapping[int, Context],
-        folder: ReceiveFolder,
-        receiving: _Receiving,
+        desk: Desk,
     ) -> None:
         self._connection = connection
         self._contexts = contexts
-        self._folder = folder
-        self._receiving = receiving
+        self._desk = desk
         self._encoded = bytearray()
-        self._instance: _Instance | None = None
+        self._instance: Instance | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -327,131 +300,7 @@ class _Messages:
         elif not request.dataset_follows:
             self._answer(context_id, request, NOT_UNDERSTOOD)
         else:
-            self._instance = _Instance(context_id, context, request, self._folder, self._receiving)
+            self._instance = Instance(context_id, context, request, self._desk)
 
     def _answer(self, context_id: int, request: Command, status: int) -> None:
         self._connection.answer(context_id, answer_to(request, status))
-
-
-class _Instance:
-    """An instance on its way to disk; one that is refused is read to its end and left."""
-
-    def __init__(
-        self,
-        context_id: int,
-        context: Context,
-        request: Command,
-        folder: ReceiveFolder,
-        receiving: _Receiving,
-    ) -> None:
-        self.context_id = context_id
-        self.request = request
-        self._folder = folder
-        self._receiving = receiving
-        self._size = 0
-        self._part = folder.new_part()
-        self._file = -1
-        self._status = self._open(context)
-
-    def _open(self, context: Context) -> int:
-        request = self.request
-        if request.sop_class_uid != context.abstract_syntax:
-            return _refused(CLASS_NOT_SUPPORTED, "class_not_agreed")
-        try:
-            check_uid(request.sop_instance_uid)
-            self._folder.check_room()
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self._file = os.open(self._part, flags, 0o644)
-            os.write(self._file, file_header(request, context.transfer_syntax))
-        except RefusedError as error:
-            return _refused(INVALID_INSTANCE, error.refusal.code)
-        except (StorageFullError, OSError) as error:
-            return _full(error)
-        return SUCCESS
-
-    def write(self, fragment: memoryview) -> None:
-        """Write bytes of the dataset, or pass over them.
-
-        Raises:
-            TooLargeError: They are too many.
-        """
-        self._size += len(fragment)
-        if self._size > self._receiving.most_each:
-            raise TooLargeError
-        self._receiving.add(len(fragment))
-        if self._status != SUCCESS:
-            return
-        try:
-            written = 0
-            while written < len(fragment):
-                written += os.write(self._file, fragment[written:])
-        except OSError as error:
-            self._status = _full(error)
-
-    def admit(self) -> int:
-        """Hand the instance over; the status it is answered with. Nothing is left under `parts`."""
-        try:
-            if self._status != SUCCESS:
-                return self._status
-            self._close_file()
-            if self._folder.admit(self._part, self._check) is Admission.OWN:
-                log.info("own_object_ignored")
-        except RefusedError as error:
-            return _refused(NOT_UNDERSTOOD, error.refusal.code)
-        except OtherInstanceError:
-            return _refused(OTHER_INSTANCE, "other_instance")
-        except (StorageFullError, OSError) as error:
-            return _full(error)
-        finally:
-            self.close()
-        return SUCCESS
-
-    def _check(self, identity: InstanceIdentity) -> None:
-        request = self.request
-        named = (request.sop_class_uid, request.sop_instance_uid)
-        if (identity.sop_class_uid, identity.sop_instance_uid) != named:
-            raise OtherInstanceError
-
-    def close(self) -> None:
-        """Leave nothing of it but what was handed over."""
-        self._close_file()
-        self._part.unlink(missing_ok=True)
-        self._receiving.add(-self._size)
-
-    def _close_file(self) -> None:
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-
-
-def _refused(status: int, code: str) -> int:
-    log.info("instance_refused", code=code)
-    return status
-
-
-def _full(error: Exception) -> int:
-    log.warning("instance_not_stored", code="disk_full", error=type(error).__name__)
-    return OUT_OF_RESOURCES
-
-
-def file_header(request: Command, transfer_syntax: str) -> bytes:
-    """Preamble and File Meta Information of an instance (PS3.10 7.1), Explicit VR Little Endian."""
-    elements = b"".join(
-        (
-            b"\x02\x00\x01\x00OB\0\0\x02\0\0\0\0\x01",
-            _text(0x0002, b"UI", request.sop_class_uid),
-            _text(0x0003, b"UI", request.sop_instance_uid),
-            _text(0x0010, b"UI", transfer_syntax),
-            _text(0x0012, b"UI", IMPLEMENTATION_UID),
-            _text(0x0013, b"SH", IMPLEMENTATION_NAME),
-        )
-    )
-    length = struct.pack("<HH2sHI", 0x0002, 0x0000, b"UL", 4, len(elements))
-    return b"\0" * 128 + b"DICM" + length + elements
-
-
-def _text(number: int, representation: bytes, value: str) -> bytes:
-    padding = b"\0" if representation == b"UI" else b" "
-    encoded = value.encode("latin-1")
-    encoded += padding * (len(encoded) % 2)
-    return struct.pack("<HH2sH", 0x0002, number, representation, len(encoded)) + encoded

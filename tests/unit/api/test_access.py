@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 
 from service.api import access
 from service.api.app import create_app
-from service.audit import Trail, faults_of, kept_key, read_trail
+from service.audit import Deed, Event, Trail, faults_of, kept_key, read_trail
 from service.jobs.database import METADATA, connect
 from service.jobs.keys import ApiKeys, Scope
 from service.logs import Pseudonyms
@@ -318,8 +318,6 @@ def test_the_trail_says_who_did_what_and_names_no_study(keys: ApiKeys, tmp_path:
 
 @pytest.mark.parametrize("change", ["changed", "taken out", "cut"])
 def test_a_trail_that_was_tampered_with_shows_it(tmp_path: Path, change: str) -> None:
-    from service.audit import Deed, Event
-
     trail = Trail(tmp_path)
     for number in range(3):
         trail.note(Deed(Event.ACCESSED, f"key:{number}", "10.0.0.1"))

@@ -23,14 +23,14 @@ from pynetdicom.sop_class import MRImageStorage, Verification
 from service.ingest.safety import Limits
 from service.logs import Pseudonyms
 from service.pacs.association import COMMAND, LAST, MOST_PDU_BYTES
-from service.pacs.listener import (
+from service.pacs.incoming import (
     INVALID_INSTANCE,
     NOT_UNDERSTOOD,
     OTHER_INSTANCE,
     OUT_OF_RESOURCES,
     SUCCESS,
-    Listener,
 )
+from service.pacs.listener import Listener
 from service.pacs.receiving import ReceiveFolder
 from service.settings import ListenerSettings
 from tests import builders
