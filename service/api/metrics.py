@@ -81,6 +81,12 @@ class _JobCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """The queue as it is, and what jobs came to so far."""
         yield from _queue(self._jobs.depth(), time.time())
+        deliveries = GaugeMetricFamily(
+            "acuity_deliveries", "Results on their way to targets, by state.", labels=("state",)
+        )
+        for state, count in self._jobs.deliveries().items():
+            deliveries.add_metric((state,), count)
+        yield deliveries
         tallies = self._jobs.tallies()
         for name, (metric, text, labels) in _COUNTERS.items():
             family = CounterMetricFamily(metric, text, labels=labels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,27 @@ from sqlalchemy import (
 )
 
 METADATA: Final = MetaData()
+
+
+class WaitState(StrEnum):
+    """Where a row stands."""
+
+    WAITING = "waiting"
+    DONE = "done"
+    FAILED = "failed"
+
+
+def queue_columns() -> list[Column[Any]]:
+    """Columns of a table whose rows are tried until they are done or given up."""
+    return [
+        Column("id", String(64), primary_key=True),
+        Column("state", String(16), nullable=False),
+        Column("attempts", Integer, nullable=False, default=0),
+        Column("created_at", Float, nullable=False),
+        Column("next_at", Float, nullable=False),
+        Column("code", String(64)),
+    ]
+
 
 JOBS: Final = Table(
     "jobs",
@@ -70,6 +92,26 @@ TALLIES: Final = Table(
     Column("total", Float, nullable=False),
 )
 """What finished jobs came to, for metrics; it outlives the jobs and holds no patient data."""
+
+OUTBOX: Final = Table(
+    "pacs_outbox",
+    METADATA,
+    *queue_columns(),
+    Column("target", String(64), nullable=False),
+    Column("job_id", String(64), nullable=False),
+    Column("payload", Text, nullable=False),
+    Index("pacs_outbox_due", "state", "next_at"),
+)
+"""One row per report and target: what is owed to whom, and how it stands."""
+
+DISPATCHED: Final = Table(
+    "pacs_dispatched",
+    METADATA,
+    Column("job_id", String(64), primary_key=True),
+    Column("dispatched_at", Float, nullable=False),
+    Index("pacs_dispatched_at", "dispatched_at"),
+)
+"""Reports whose deliveries were written down."""
 
 API_KEYS: Final = Table(
     "api_keys",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -61,6 +61,7 @@ class JobPolicy:
         max_bytes: Most bytes that may come out of an archive.
         retention_days: Jobs and results are removed so long after their end; None keeps them.
         limits: On what is read of a file to tell what it is.
+        give_up_s: How long a report's delivery is tried; None where nothing is delivered.
     """
 
     engine: str
@@ -68,6 +69,7 @@ class JobPolicy:
     max_bytes: int
     retention_days: float | None = None
     limits: Limits = field(default_factory=Limits)
+    give_up_s: float | None = None
 
 
 class DurableJobs:
@@ -99,7 +101,7 @@ class DurableJobs:
         self._policy = policy
         self._closing = threading.Event()
         self._returned: SimpleQueue[Attempt] = SimpleQueue()
-        self._upkeep = Upkeep(records, queue, folders, policy.retention_days)
+        self._upkeep = Upkeep(records, queue, folders, policy.retention_days, policy.give_up_s)
         self._performer = Performer(
             records,
             folders,
@@ -261,6 +263,10 @@ class DurableJobs:
     def tallies(self) -> tuple[Tally, ...]:
         """What finished jobs came to."""
         return self._records.tallies()
+
+    def deliveries(self) -> Mapping[str, int]:
+        """How many deliveries wait, are done, and were given up."""
+        return self._records.deliveries()
 
     def depth(self) -> tuple[Depth, ...]:
         """Jobs by state, and how old they are."""

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict
 from models.errors import AcuityError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from service.report.review import Review, ReviewRecord
 
 
@@ -250,6 +252,9 @@ class Jobs(Protocol):
 
     def tallies(self) -> tuple[Tally, ...]:
         """What finished jobs came to."""
+
+    def deliveries(self) -> Mapping[str, int]:
+        """How many deliveries wait, are done, and were given up, by state."""
 
     def depth(self) -> tuple[Depth, ...]:
         """Jobs by state, and how old they are."""

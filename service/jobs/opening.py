@@ -74,6 +74,7 @@ def jobs_around(
             max_bytes=settings.max_upload_mb << 20,
             retention_days=settings.retention_days,
             limits=Limits(**settings.limits.model_dump(exclude_none=True)),
+            give_up_s=settings.delivery_give_up_h * 3600 if settings.targets else None,
         ),
         pseudonyms=Pseudonyms.from_settings(settings),
     )

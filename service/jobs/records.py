@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    and_,
+    exists,
+    func,
+    insert,
+    not_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
-from service.jobs.database import JOBS, TALLIES
+from service.jobs.database import DISPATCHED, JOBS, OUTBOX, TALLIES, WaitState
 from service.jobs.job import Depth, Job, JobState, Outcome, Tally
 from service.jobs.tallies import add_to_tallies, tallies_of
 
@@ -21,6 +33,10 @@ FINISH: Final = "finish"
 
 _OPEN = (JobState.QUEUED, JobState.RUNNING)
 _REPORTED = (JobState.SUCCEEDED, JobState.REFUSED)
+_WAITING = OUTBOX.c.state == WaitState.WAITING
+
+REMOVED: Final = "removed"
+"""Code of a delivery that was given up because its job was removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,11 +266,25 @@ class JobRecords:
         with self.engine.connect() as connection:
             return {str(row.upload) for row in connection.execute(asked)}
 
-    def finished_before(self, moment: float) -> Sequence[str]:
-        """Ids of jobs that ended before a time, in seconds since the epoch."""
-        asked = select(JOBS.c.job_id).where(
-            and_(JOBS.c.finished_at.is_not(None), JOBS.c.finished_at < moment)
-        )
+    def settled_before(self, moment: float, undelivered: float | None = None) -> Sequence[str]:
+        """Ids of jobs that ended before a time and whose reports are owed to nobody any more.
+
+        Args:
+            moment: Seconds since the epoch.
+            undelivered: Reports that ended after this time are owed until their deliveries are
+                written down; None where none are.
+        """
+        owed = exists().where(and_(OUTBOX.c.job_id == JOBS.c.job_id, _WAITING))
+        conditions = [JOBS.c.finished_at < moment, not_(owed)]
+        if undelivered is not None:
+            unwritten = and_(
+                _of_batch(None),
+                JOBS.c.state.in_(_REPORTED),
+                JOBS.c.finished_at >= undelivered,
+                not_(exists().where(DISPATCHED.c.job_id == JOBS.c.job_id)),
+            )
+            conditions.append(not_(unwritten))
+        asked = select(JOBS.c.job_id).where(and_(*conditions))
         with self.engine.connect() as connection:
             return [str(row.job_id) for row in connection.execute(asked)]
 
@@ -267,8 +297,13 @@ class JobRecords:
             return [str(row.job_id) for row in connection.execute(asked)]
 
     def remove(self, job_id: str) -> Row[Any] | None:
-        """Forget a job; what was known of it."""
+        """Forget a job; what was known of it. What was to be delivered of it is given up."""
         with self.engine.begin() as connection:
+            connection.execute(
+                update(OUTBOX)
+                .where(and_(OUTBOX.c.job_id == job_id, _WAITING))
+                .values(state=WaitState.FAILED, code=REMOVED)
+            )
             row = connection.execute(select(JOBS).where(JOBS.c.job_id == job_id)).first()
             connection.execute(JOBS.delete().where(JOBS.c.job_id == job_id))
         return row
@@ -278,6 +313,13 @@ class JobRecords:
         with self.engine.connect() as connection:
             rows = connection.execute(select(TALLIES).order_by(TALLIES.c.name, TALLIES.c.label))
             return tuple(Tally(*row) for row in rows)
+
+    def deliveries(self) -> Mapping[str, int]:
+        """How many deliveries wait, are done, and were given up."""
+        asked = select(OUTBOX.c.state, func.count()).group_by(OUTBOX.c.state)
+        with self.engine.connect() as connection:
+            found = {str(state): int(count) for state, count in connection.execute(asked)}
+        return {state.value: found.get(state.value, 0) for state in WaitState}
 
     def depth(self) -> tuple[Depth, ...]:
         """Jobs by state, and when the oldest of each came."""

@@ -27,7 +27,9 @@ class Upkeep:
         records: Of the jobs.
         queue: That jobs are put in.
         folders: Where files lie.
-        retention_days: Jobs and results are removed so long after their end; None keeps them.
+        retention_days: Jobs and results are removed so long after their end, and once nothing of
+            them waits to be delivered; None keeps them.
+        give_up_s: How long a delivery is tried; None where nothing is delivered.
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class Upkeep:
         queue: WorkQueue,
         folders: JobFolders,
         retention_days: float | None,
+        give_up_s: float | None,
     ) -> None:
         self._records = records
         self._queue = queue
         self._folders = folders
         self._retention_days = retention_days
+        self._give_up_s = give_up_s
 
     def sweep(self) -> None:
         """Do everything once."""
@@ -66,8 +70,13 @@ class Upkeep:
                 self._queue.put(row.job_id, row.attempt + 1)
 
     def retire(self, before: float) -> None:
-        """Remove the jobs that ended before a time, in seconds since the epoch."""
-        job_ids = self._records.finished_before(before)
+        """Remove the jobs that ended before a time, in seconds since the epoch.
+
+        A report whose deliveries nobody wrote down, because nobody who would was there, is kept
+        as long as they would have been tried.
+        """
+        undelivered = None if self._give_up_s is None else before - self._give_up_s
+        job_ids = self._records.settled_before(before, undelivered)
         for job_id in job_ids:
             self.remove(job_id)
         if job_ids:

@@ -16,7 +16,7 @@ from typing import IO, Final
 import structlog
 
 from service.ingest.safety import Limits
-from service.jobs.database import connect, database_url, migrate
+from service.jobs.database import OUTBOX, connect, database_url, migrate
 from service.jobs.job import Jobs
 from service.logs import Pseudonyms
 from service.pacs.archives import Archive
@@ -26,7 +26,7 @@ from service.pacs.receiving import ReceiveFolder
 from service.pacs.reconcile import Reconciler
 from service.pacs.retrieval import Retrievals
 from service.pacs.senders import sender_for
-from service.pacs.tables import OUTBOX, RETRIEVALS, DurableQueue
+from service.pacs.tables import RETRIEVALS, DurableQueue
 from service.settings import Settings
 
 log = structlog.get_logger()

@@ -18,9 +18,10 @@ import structlog
 from sqlalchemy import Row, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
+from service.jobs.database import DISPATCHED, OUTBOX, WaitState
 from service.jobs.job import Job, Jobs
 from service.pacs.senders import NotDeliveredError, Sender
-from service.pacs.tables import DISPATCHED, OUTBOX, DurableQueue, WaitState
+from service.pacs.tables import DurableQueue
 from service.settings import Target, WebhookTarget
 
 log = structlog.get_logger()

@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from models.errors import AcuityError
 from service.ingest.refusals import RefusedError
+from service.jobs.database import WaitState
 from service.logs import Pseudonyms
 from service.pacs.archives import Archive, ArchiveError, SeriesEntry
 from service.pacs.multipart import Part
@@ -26,7 +27,7 @@ from service.pacs.receiving import (
     StorageFullError,
     digest_of,
 )
-from service.pacs.tables import RETRIEVALS, DurableQueue, WaitState
+from service.pacs.tables import RETRIEVALS, DurableQueue
 
 log = structlog.get_logger()
 

@@ -7,7 +7,6 @@ gets it, and what a process was doing when it died comes up again by itself.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -15,18 +14,17 @@ from sqlalchemy import (
     Boolean,
     Column,
     Engine,
-    Float,
     Index,
     Integer,
-    MetaData,
     Row,
     String,
     Table,
-    Text,
     and_,
     select,
     update,
 )
+
+from service.jobs.database import METADATA, WaitState, queue_columns
 
 FIRST_RETRY_S: Final = 2.0
 LAST_RETRY_S: Final = 900.0
@@ -35,55 +33,15 @@ LAST_RETRY_S: Final = 900.0
 LEASE_S: Final = 300.0
 """After so long without a word a claimed row is due again; longer than any one try takes."""
 
-METADATA: Final = MetaData()
-
-
-class WaitState(StrEnum):
-    """Where a row stands."""
-
-    WAITING = "waiting"
-    DONE = "done"
-    FAILED = "failed"
-
-
-def _queue_columns() -> list[Column[Any]]:
-    return [
-        Column("id", String(64), primary_key=True),
-        Column("state", String(16), nullable=False),
-        Column("attempts", Integer, nullable=False, default=0),
-        Column("created_at", Float, nullable=False),
-        Column("next_at", Float, nullable=False),
-        Column("code", String(64)),
-    ]
-
-
 RETRIEVALS: Final = Table(
     "pacs_retrievals",
     METADATA,
-    *_queue_columns(),
+    *queue_columns(),
     Column("source", String(64), nullable=False),
     Column("study_instance_uid", String(64), nullable=False),
     Column("instances", Integer),
     Column("complete", Boolean, nullable=False),
     Index("pacs_retrievals_due", "state", "next_at"),
-)
-
-OUTBOX: Final = Table(
-    "pacs_outbox",
-    METADATA,
-    *_queue_columns(),
-    Column("target", String(64), nullable=False),
-    Column("job_id", String(64), nullable=False),
-    Column("payload", Text, nullable=False),
-    Index("pacs_outbox_due", "state", "next_at"),
-)
-
-DISPATCHED: Final = Table(
-    "pacs_dispatched",
-    METADATA,
-    Column("job_id", String(64), primary_key=True),
-    Column("dispatched_at", Float, nullable=False),
-    Index("pacs_dispatched_at", "dispatched_at"),
 )
 
 CURSORS: Final = Table(

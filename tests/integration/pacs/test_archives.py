@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,15 +12,16 @@ from pydicom import dcmread
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless
 from sqlalchemy import select
 
+from service.jobs.database import OUTBOX
 from service.jobs.job import JobState
 from service.pacs import gateway as gateway_module
 from service.pacs import reconcile
 from service.pacs.gateway import Gateway
 from service.pacs.receiving import digest_of
 from service.pacs.retrieval import Retrieval, RetrievalState
-from service.pacs.tables import OUTBOX
 from service.settings import Settings
 from tests import builders
+from tests.integration.pacs.outage import BEFORE, results_after
 from tests.integration.pacs.peers import Orthanc, free_port, orthanc, run, until
 from tests.unit.pacs.stand_ins import STUDY, RememberingJobs, own
 
@@ -214,21 +214,10 @@ def states(gateway: Gateway) -> dict[str, str]:
         return {row.target: row.state for row in connection.execute(select(OUTBOX))}
 
 
-def test_an_archive_that_was_down_gets_everything_once(
-    tmp_path: Path, make_gateway: GatewayMaker
-) -> None:
-    port = free_port()
-    targets = {"web": {"kind": "stow", "url": f"http://127.0.0.1:{port}/dicom-web"}}
-    gateway, jobs = make_gateway(targets=targets)
-    put_result(jobs, "a" * 32)
-    put_result(jobs, "c" * 32)
-    until(lambda: states(gateway) == {"web": "waiting"})
-    time.sleep(2.5)
-    gateway.close()
-    with orthanc(tmp_path / "back", port=port) as back:
-        gateway, again = make_gateway(targets=targets)
-        again.jobs.update(jobs.jobs)
-        until(lambda: states(gateway) == {"web": "done"})
-        assert len(back.get("/instances")) == 4
-        changes = json.dumps(back.get("/changes"))
-        assert changes.count('"NewInstance"') == 4
+# pynetdicom leaves a refused connection's socket to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_archive_that_was_away_gets_everything_once(tmp_path: Path) -> None:
+    tries = results_after(tmp_path, 4.0)  # two minutes of it in `make soak`
+    assert len(tries) == 6
+    assert all(count == 1 for delivery, count in tries.items() if delivery.endswith(BEFORE))
+    assert all(count > 1 for delivery, count in tries.items() if not delivery.endswith(BEFORE))

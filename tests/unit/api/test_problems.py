@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -177,8 +178,11 @@ def test_wait_out_of_range(service: Service, wait: str) -> None:
 def test_full_queue(make_service: ServiceMaker) -> None:
     service = make_service(max_queued=1)
     service.runner.gate.clear()
-    answers = [service.send(f"{n}.dcm", wait=None) for n in range(3)]
-    last = answers[-1]
+    first = service.send("0.dcm", wait=None).json()["links"]["job"]
+    while service.client.get(first).json()["state"] != "running":
+        time.sleep(0.01)
+    assert service.send("1.dcm", wait=None).status_code == 202
+    last = service.send("2.dcm", wait=None)
     check(last, 503, "queue_full")
     assert int(last.headers["retry-after"]) > 0
     check(service.client.get("/readyz"), 503, "not_ready")

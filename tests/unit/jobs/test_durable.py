@@ -11,9 +11,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert, update
 
 from service.ingest.records import Ingested
-from service.jobs.database import JOBS
+from service.jobs.database import DISPATCHED, JOBS, OUTBOX, WaitState
 from service.jobs.durable import DurableJobs
 from service.jobs.folders import DiskFullError, current_report
 from service.jobs.job import Job, JobState, Outcome, QueueFullError
@@ -257,6 +258,65 @@ def test_retention_removes_what_is_old_enough(jobs: DurableJobs, tmp_path: Path)
     assert current_report(tmp_path / "current", STUDY_UID) is None
     # Sent again it is read again.
     assert ended(jobs, hand_in(jobs, "a").job_id).state is JobState.SUCCEEDED
+
+
+LATER = timedelta(days=1)
+
+
+def owe(jobs: DurableJobs, job_id: str, state: WaitState, target: str = "pacs") -> None:
+    """Write a delivery of a job down, as the outbox does."""
+    row = {"id": f"{job_id}-{target}", "state": state, "attempts": 1, "created_at": 0.0,
+           "next_at": 0.0, "target": target, "job_id": job_id, "payload": ""}  # fmt: skip
+    with jobs._records.engine.begin() as connection:
+        connection.execute(insert(OUTBOX), row)
+        if target == "pacs":
+            connection.execute(insert(DISPATCHED), {"job_id": job_id, "dispatched_at": 0.0})
+
+
+def turn(jobs: DurableJobs, state: WaitState) -> None:
+    """Let every delivery come to an end."""
+    with jobs._records.engine.begin() as connection:
+        connection.execute(update(OUTBOX).values(state=state))
+
+
+@pytest.mark.parametrize("end", [WaitState.DONE, WaitState.FAILED])
+def test_retention_waits_for_deliveries(jobs: DurableJobs, end: WaitState) -> None:
+    job = ended(jobs, hand_in(jobs, "a").job_id)
+    owe(jobs, job.job_id, WaitState.DONE, "other")
+    owe(jobs, job.job_id, WaitState.WAITING)
+    jobs._upkeep.retire((datetime.now(UTC) + LATER).timestamp())
+    assert jobs.get(job.job_id) is not None
+    assert (jobs.results(job.job_id) / "report.json").is_file()
+    turn(jobs, end)
+    jobs._upkeep.retire((datetime.now(UTC) + LATER).timestamp())
+    assert jobs.get(job.job_id) is None
+
+
+def test_retention_waits_until_deliveries_are_written_down(tmp_path: Path, runner: Runner) -> None:
+    jobs = jobs_in(tmp_path, runner, give_up_s=3600.0)
+    jobs.start()
+    try:
+        job = ended(jobs, hand_in(jobs, "a").job_id)
+        jobs._upkeep.retire(time.time() + 60)
+        assert jobs.get(job.job_id) is not None
+        owe(jobs, job.job_id, WaitState.DONE)
+        jobs._upkeep.retire(time.time() + 60)
+        assert jobs.get(job.job_id) is None
+        # What nobody would deliver any more is not kept for ever.
+        job = ended(jobs, hand_in(jobs, "b").job_id)
+        jobs._upkeep.retire(time.time() + 3660)
+        assert jobs.get(job.job_id) is None
+    finally:
+        jobs.close()
+
+
+def test_deliveries_of_a_removed_study_are_given_up(jobs: DurableJobs) -> None:
+    job = ended(jobs, hand_in(jobs, "a").job_id)
+    owe(jobs, job.job_id, WaitState.DONE, "other")
+    owe(jobs, job.job_id, WaitState.WAITING)
+    assert jobs.deliveries() == {"waiting": 1, "done": 1, "failed": 0}
+    assert jobs.remove_study(STUDY_UID) == 1
+    assert jobs.deliveries() == {"waiting": 0, "done": 1, "failed": 1}
 
 
 def test_a_removed_study_leaves_nothing(jobs: DurableJobs, tmp_path: Path) -> None:

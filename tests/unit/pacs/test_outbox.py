@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select
 
-from service.jobs.database import connect
+from service.jobs.database import METADATA, OUTBOX, connect
 from service.jobs.job import JobState
 from service.pacs.outbox import Outbox
 from service.pacs.senders import NotDeliveredError, sender_for
-from service.pacs.tables import METADATA, OUTBOX, DurableQueue, retry_after_s
+from service.pacs.tables import DurableQueue, retry_after_s
 from service.settings import StowTarget, WebhookTarget
 from tests.unit.pacs.stand_ins import RememberingJobs
 

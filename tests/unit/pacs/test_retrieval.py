@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from service.jobs.database import connect
+from service.jobs.database import METADATA, connect
 from service.logs import Pseudonyms
 from service.pacs.archives import ArchiveError, SeriesEntry
 from service.pacs.multipart import Part
 from service.pacs.receiving import ReceiveFolder
 from service.pacs.retrieval import Retrievals, RetrievalState
-from service.pacs.tables import METADATA, RETRIEVALS, DurableQueue
+from service.pacs.tables import RETRIEVALS, DurableQueue
 from tests import builders
 from tests.unit.pacs.stand_ins import STUDY, instances
 

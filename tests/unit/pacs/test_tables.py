@@ -6,14 +6,15 @@ from pathlib import Path
 
 from sqlalchemy import inspect
 
-from service.jobs.database import connect, migrate
-from service.pacs.tables import METADATA
+from service.jobs.database import METADATA, connect, migrate
+from service.pacs.tables import CURSORS, RETRIEVALS
 
 
 def test_migrations_make_these_tables(tmp_path: Path) -> None:
     engine = connect(f"sqlite:///{tmp_path / 'acuity.sqlite'}")
     migrate(engine)
     found = inspect(engine)
+    assert {CURSORS, RETRIEVALS} <= set(METADATA.sorted_tables)
     for table in METADATA.sorted_tables:
         columns = {column["name"]: column for column in found.get_columns(table.name)}
         assert {name: each["nullable"] for name, each in columns.items()} == {
