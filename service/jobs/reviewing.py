@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from models.durable import write_durably
 from service.jobs.job import Outcome
-from service.jobs.reviews import MACHINE, REVIEW, STUDY, complete_review, study_source
+from service.jobs.reviews import (
+    MACHINE,
+    REVIEW,
+    STUDY,
+    complete_review,
+    rejected_objects,
+    study_source,
+)
 from service.jobs.work import FORMATS, Filing, keep_findings, outcome_of
 from service.pipeline import Clock, Stages
 from service.report.dicom.identity import content_key
+from service.report.dicom.sources import study_of
 from service.report.findings_file import FINDINGS, read_npz
 from service.report.json_writer import from_json
 from service.report.outputs import write_outputs
-from service.report.review import ReviewRecord
+from service.report.review import Decision, ReviewRecord
 from service.report.verified import verified
 
 
@@ -48,6 +57,13 @@ def review_on(
     written = filing.written(record.study_instance_uid, report.files.used, record.reader)
     write_outputs(result, results, FORMATS, written)
     keep_findings(result, results)
-    complete_review(folder, results)
     key = content_key(report, result.ingested.headers)
+    if record.decision is Decision.REJECT and (rejected := rejected_objects(folder)):
+        # highdicom costs most of a second to import.
+        from service.report.dicom.objects import to_bytes  # noqa: PLC0415
+        from service.report.dicom.rejection import FILE_NAME, rejection_note  # noqa: PLC0415
+
+        note = rejection_note(rejected, study_of(result), key, written)
+        write_durably(results / FILE_NAME, to_bytes(note))
+    complete_review(folder, results)
     return outcome_of(report, key, written).model_copy(update={"stages_ms": clock.timings_ms})

@@ -5,6 +5,7 @@
         study/            the images: DICOM files, or one zip archive
         machine.json      the report that was read
         findings.npz      what that report was written from
+        objects.json      of a rejection: the DICOM objects that it rejects
         report.json       the verified report, once it is made
         vertebrae.nii.gz  and edema.nii.gz: its maps
 
@@ -22,21 +23,26 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from models.durable import write_durably
 from models.errors import AcuityError
 from service.ingest.safety import is_zip
 from service.report.corrections import corrected
+from service.report.dicom.rejected import RejectedObject, objects_in
 from service.report.findings_file import FINDINGS, read_npz
-from service.report.review import Review, ReviewRecord
+from service.report.review import Decision, Review, ReviewRecord
 
 REVIEWS: Final = "reviews"
 REVIEW: Final = "review.json"
 STUDY: Final = "study"
 MACHINE: Final = "machine.json"
 REPORT: Final = "report.json"
+OBJECTS: Final = "objects.json"
 MAPS: Final = ("vertebrae.nii.gz", "edema.nii.gz")
+
+
+_OBJECTS: Final = TypeAdapter(tuple[RejectedObject, ...])
 
 
 class ImagesGoneError(AcuityError):
@@ -181,6 +187,9 @@ def keep_review(work_dir: Path, record: ReviewRecord, study: Path, results: Path
             link(path, target)
         shutil.copyfile(results / REPORT, draft / MACHINE)
         link(results / FINDINGS, draft / FINDINGS)
+        if record.decision is Decision.REJECT:
+            rejected = _rejected_objects(work_dir, record.job_id, results)
+            write_durably(draft / OBJECTS, _OBJECTS.dump_json(rejected))
         write_durably(draft / REVIEW, record.model_dump_json(indent=1).encode())
         try:
             draft.rename(folder)
@@ -190,6 +199,27 @@ def keep_review(work_dir: Path, record: ReviewRecord, study: Path, results: Path
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return folder
+
+
+def _rejected_objects(work_dir: Path, job_id: str, results: Path) -> tuple[RejectedObject, ...]:
+    """The objects of a report, and of those whose place it has taken by readers' words."""
+    found = list(objects_in(results))
+    while (path := work_dir / REVIEWS / job_id / REVIEW).is_file():
+        job_id = ReviewRecord.model_validate_json(path.read_bytes()).job_id
+        found += objects_in(results.with_name(job_id))
+    return tuple(found)
+
+
+def rejected_objects(folder: Path) -> tuple[RejectedObject, ...]:
+    """What a rejection rejects; none where the report had no DICOM objects.
+
+    Args:
+        folder: Of a review.
+    """
+    try:
+        return _OBJECTS.validate_json((folder / OBJECTS).read_bytes())
+    except FileNotFoundError:  # taken by a version that did not note them
+        return ()
 
 
 def complete_review(folder: Path, results: Path) -> None:

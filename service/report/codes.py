@@ -37,6 +37,8 @@ SPINE: Final = Code("421060004", "SCT", "Spine")
 NO_BODY_FOUND: Final = _own("NO_BODY_FOUND", "No vertebral body found")
 READING_REJECTED: Final = _own("READING_REJECTED", "Machine reading rejected by the reader")
 OF_INTEREST: Final = Code("113000", "DCM", "Of Interest")
+REJECTED_FOR_QUALITY: Final = Code("113001", "DCM", "Rejected for Quality Reasons")
+PERSON: Final = Code("121006", "DCM", "Person")
 
 CALLS: Final = {
     Call.PRESENT: Code("52101004", "SCT", "Present"),

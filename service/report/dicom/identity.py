@@ -40,7 +40,7 @@ _DATES: Final = (
     "SeriesTime", "DateOfSecondaryCapture", "TimeOfSecondaryCapture",
 )  # fmt: skip
 
-_SERIES_NUMBERS: Final = {"sr": 9301, "seg": 9302, "sc": 9303, "kos": 9304}
+_SERIES_NUMBERS: Final = {"sr": 9301, "seg": 9302, "sc": 9303, "kos": 9304, "rejection": 9305}
 """Far above what scanners give; one series for each kind of object."""
 
 
@@ -94,7 +94,7 @@ class ObjectIds:
 
     @classmethod
     def of(cls, key: str, kind: str, number: int = 1) -> ObjectIds:
-        """Of the `number`th object of a kind ("sr", "seg", "sc", "kos") of a report."""
+        """Of the `number`th object of a kind ("sr", "seg", "sc", "kos", …) of a report."""
         return cls(
             derived_uid(key, kind, "series"),
             _SERIES_NUMBERS[kind],

@@ -17,6 +17,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import highdicom as hd
 import numpy as np
@@ -25,7 +26,8 @@ import SimpleITK
 from fhir.resources.bundle import Bundle
 from numpy.typing import NDArray
 from pydicom import dcmread
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from models.findings import (
     Acuity,
@@ -42,15 +44,23 @@ from models.findings import (
     Shape,
     StudyVolumes,
 )
+from service.jobs.reviewing import review_on
+from service.jobs.reviews import keep_review
+from service.jobs.work import Filing, keep_findings
+from service.pacs.senders import StowSender
 from service.pipeline import Clock, Stages, reader, report_on
 from service.report.dicom.identity import content_key
+from service.report.dicom.objects import to_bytes
+from service.report.dicom.rejected import objects_in
+from service.report.dicom.rejection import rejection_note
+from service.report.dicom.sources import study_of
 from service.report.findings_file import FINDINGS, read_npz, to_npz
 from service.report.outputs import Format, write_outputs
 from service.report.result import StudyResult
 from service.report.review import ReviewRecord
 from service.report.verified import verified
 from service.report.written import Written
-from service.settings import Settings
+from service.settings import Settings, StowTarget
 from tests.builders import (
     STIR,
     classic_stack,
@@ -58,6 +68,8 @@ from tests.builders import (
     legacy_converted,
     write_all,
 )
+from tests.integration.pacs.peers import orthanc
+from tests.integration.pacs.peers import run as run_peer
 from tests.integration.test_pipeline_identity import (
     BOXES,
     given_centre,
@@ -333,7 +345,12 @@ def reviewed(result: StudyResult, folder: Path, **said: object) -> StudyResult:
     assert result.scores is not None
     folder.mkdir(exist_ok=True)
     (folder / FINDINGS).write_bytes(to_npz(result.localisation, result.scores))
-    record = ReviewRecord.model_validate(
+    record = word(result, **said)
+    return verified(result.ingested, read_npz(folder / FINDINGS), result.report, record)
+
+
+def word(result: StudyResult, **said: object) -> ReviewRecord:
+    return ReviewRecord.model_validate(
         {
             "reader": {"name": "Reader^Anna", "organization": "Site"},
             "report": "b" * 32,
@@ -344,7 +361,6 @@ def reviewed(result: StudyResult, folder: Path, **said: object) -> StudyResult:
             **said,
         }
     )
-    return verified(result.ingested, read_npz(folder / FINDINGS), result.report, record)
 
 
 def by_the_reader(result: StudyResult) -> Written:
@@ -415,6 +431,98 @@ def test_a_rejected_report_withdraws_its_findings(
     document = json.loads((out / "fhir.json").read_bytes())
     Bundle.model_validate(document)
     assert document["entry"][0]["resource"]["status"] == "entered-in-error"
+
+
+def test_a_rejection_note_names_every_object_of_the_rejected_report(
+    preliminary: tuple[StudyResult, Path], tmp_path: Path
+) -> None:
+    result, first = preliminary
+    after = reviewed(result, tmp_path, decision="reject")
+    out = tmp_path / "second"
+    write_outputs(after, out, OBJECTS, by_the_reader(result))
+    note = noted(after, first)
+    (out / "rejection.dcm").write_bytes(to_bytes(note))
+    assert to_bytes(noted(after, first)) == to_bytes(note)
+    assert (note.SOPClassUID, note.Modality) == (KeyObjectSelectionDocumentStorage, "KO")
+    title = note.ConceptNameCodeSequence[0]
+    assert (title.CodeValue, title.CodingSchemeDesignator, title.CodeMeaning) == (
+        "113001", "DCM", "Rejected for Quality Reasons",
+    )  # fmt: skip
+    rejected = {dcmread(path).SOPInstanceUID for path in objects(first)}
+    assert {
+        one.ReferencedSOPInstanceUID
+        for study in note.CurrentRequestedProcedureEvidenceSequence
+        for series in study.ReferencedSeriesSequence
+        for one in series.ReferencedSOPSequence
+    } == rejected
+    shown = tool("dsrdump", "+Pl", out / "rejection.dcm").stdout
+    assert "Rejected for Quality Reasons" in shown
+    assert "Reader^Anna" in shown
+    checked = tool("dciodvfy", "-new", out / "rejection.dcm")
+    assert checked.returncode == 0, checked.stderr
+    assert quarrels([*objects(first), *objects(out)]) == []
+
+
+def test_an_archive_takes_a_rejection_note(
+    preliminary: tuple[StudyResult, Path], tmp_path: Path
+) -> None:
+    result, first = preliminary
+    after = reviewed(result, tmp_path, decision="reject")
+    note = noted(after, first)
+    path = tmp_path / "rejection.dcm"
+    path.write_bytes(to_bytes(note))
+    with orthanc(tmp_path / "archive", ("DicomWeb",)) as archive:
+        sender = StowSender(StowTarget(kind="stow", url=archive.dicom_web))
+        for number in (1, 2):  # a delivery that was cut off is done over
+            sender.send(f"{number}", [*objects(first), path], b"")
+        asked = {"ModalitiesInStudy": "KO", "StudyInstanceUID": note.StudyInstanceUID}
+        [study] = archive.get("/dicom-web/studies?" + urlencode(asked))
+        assert study["0020000D"]["Value"] == [note.StudyInstanceUID]
+        said = run_peer(
+            "findscu", "-aet", "M", "-aec", "ORTHANC", "-S", "-k", "QueryRetrieveLevel=IMAGE",
+            "-k", f"StudyInstanceUID={note.StudyInstanceUID}",
+            "-k", f"SeriesInstanceUID={note.SeriesInstanceUID}", "-k", "SOPInstanceUID",
+            "127.0.0.1", archive.dicom_port,
+        )  # fmt: skip
+        assert note.SOPInstanceUID in said
+
+
+def test_a_rejection_covers_all_that_stood_before(tmp_path: Path) -> None:
+    """The machine's report, a reader's corrected one, and a second reader who rejects both."""
+    result = run(classic_stack(scene(), grid_of(FRAME), STIR), tmp_path)
+    stages = Stages(reader(Settings(work_dir=tmp_path / "work")), renamed, judged)
+    machine, corrected, rejecting = ("a" * 32, "b" * 32, "c" * 32)
+    first = tmp_path / "studies" / machine
+    write_outputs(result, first, OBJECTS | {Format.JSON}, WRITTEN)
+    keep_findings(result, first)
+
+    def review_as(review_id: str, job_id: str, **said: object) -> Path:
+        record = word(result, report=job_id, job_id=job_id, review_id=review_id, **said)
+        out, read = tmp_path / "studies" / review_id, tmp_path / "studies" / job_id
+        folder = keep_review(tmp_path, record, tmp_path / "dicom", read)
+        out.mkdir()
+        filing = Filing(WRITTEN.created, tmp_path / "current", review_id)
+        review_on(folder, out, stages, lambda _stage: None, filing)
+        return out
+
+    second = review_as(corrected, machine, levels=[{"label_value": 20, "level": "L2"}])
+    assert not (second / "rejection.dcm").exists()
+    third = review_as(rejecting, corrected, decision="reject")
+    note = dcmread(third / "rejection.dcm")
+    assert {
+        one.ReferencedSOPInstanceUID
+        for series in note.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+        for one in series.ReferencedSOPSequence
+    } == {dcmread(path).SOPInstanceUID for path in (*objects(first), *objects(second))}
+    assert [path.name for path in objects(third)] == ["rejection.dcm", "sr.dcm"]
+    assert quarrels([*objects(first), *objects(second), *objects(third)]) == []
+
+
+def noted(after: StudyResult, first: Path) -> Dataset:
+    """The note of a rejecting report over the objects of the first."""
+    key = content_key(after.report, after.ingested.headers)
+    written = replace(WRITTEN, verified_by="Reader^Anna", verifying_organization="Site")
+    return rejection_note(objects_in(first), study_of(after), key, written)
 
 
 def test_our_own_objects_are_refused_when_they_come_back(
