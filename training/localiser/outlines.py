@@ -1,20 +1,23 @@
 """Truth as readers outline it, and as the network is asked for it.
 
 The painted label of a body is its geometry. Readers' masks differ from it by kind of image: on
-water images, where muscle beside a body is bright, they go on into the slices that the side wall
-only partly fills. Masks of real water images are wider by about one slice on each side; the rule
-was chosen by looking at them, which the card says.
+water images, where muscle beside a body is bright, they are about a quarter wider, 58 mm in the
+lumbar spine where bodies measure 47 mm. The rule was chosen by looking at them, which the card says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.localiser.classes import Structure
 from models.volume import Role
+
+WATER_WIDTH: Final = 1.25
+"""How much wider readers outline bodies on water images than they are."""
 
 
 def asked_for(
@@ -32,29 +35,27 @@ def asked_for(
         numbers: Level to body index.
 
     Returns:
-        (structure, body) with water images outlined one slice wider, and C2 as its own class.
+        (structure, body) with water images outlined `WATER_WIDTH` times as wide, and C2 as its own class.
     """
     if role is Role.DIXON_WATER:
-        structure, body = _into_partial_slices(structure, body)
+        structure, body = _widened(structure, body)
     if "C2" in numbers:
         structure = structure.copy()
         structure[body == numbers["C2"]] = Structure.C2
     return structure, body
 
 
-def _into_partial_slices(
+def _widened(
     structure: NDArray[np.uint8], body: NDArray[np.uint8]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Carry each body's outline on, over background, into the next slice towards the sides."""
+    """Stretch each body's outline sideways about its middle, over background alone."""
     structure, wide = structure.copy(), body.copy()
     for index in np.unique(body[body > 0]):
         mask = body == index
         area = mask.sum(axis=(1, 2))
-        middle = round(float(area @ np.arange(len(area)) / area.sum()))
-        carried = np.zeros_like(mask)
-        carried[middle + 1 :] = mask[middle:-1]
-        carried[:middle] = mask[1 : middle + 1]
-        added = carried & (structure == Structure.BACKGROUND)
+        middle = float(area @ np.arange(len(area)) / area.sum())
+        source = np.rint(middle + (np.arange(len(area)) - middle) / WATER_WIDTH).astype(np.intp)
+        added = mask[source] & (structure == Structure.BACKGROUND)
         wide[added] = index
         structure[added] = structure[mask][0]
     return structure, wide
