@@ -2,7 +2,7 @@
 
 The painted label of a body is its geometry. Readers' masks differ from it by kind of image: on
 water images, where muscle beside a body is bright, they are about a quarter wider, 58 mm in the
-lumbar spine where bodies measure 47 mm. The rule was chosen by looking at them, which the card says.
+lumbar spine where bodies measure 47 mm. The rule was chosen by looking at them, as the card says.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def asked_for(
         numbers: Level to body index.
 
     Returns:
-        (structure, body) with water images outlined `WATER_WIDTH` times as wide, and C2 as its own class.
+        (structure, body): water images outlined `WATER_WIDTH` times as wide, C2 as its own class.
     """
     if role is Role.DIXON_WATER:
         structure, body = _widened(structure, body)
