@@ -24,7 +24,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from models.durable import settle, write_back, write_durably
+from models.durable import flush_folder, settle, write_back, write_durably
 from models.errors import AcuityError
 from service.jobs.batches import options_path
 from service.report.document import Status
@@ -227,7 +227,9 @@ class JobFolders:
         folder.mkdir(exist_ok=True)
         for path in sorted(draft.iterdir()):
             path.replace(folder / path.name)
-        settle([*folder.iterdir(), folder])
+        # What they hold is on the disk since the run wrote it.
+        flush_folder(folder)
+        flush_folder(self._studies)
 
     def remove(self, job_id: str, study_instance_uid: str) -> None:
         """Remove a job's results, and the note that its report stands."""
