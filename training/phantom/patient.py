@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import GeometryError
 from training.phantom.anatomy.spine import BodyShape
 from training.phantom.painting.grid import FineGrid
 from training.phantom.painting.kernels import jit
@@ -56,7 +57,13 @@ def sample_case(
 def grid_around(
     aim: Aim, shape: tuple[int, int, int], pitch_mm: tuple[float, float, float]
 ) -> FineGrid:
-    """A grid of a shape and pitch whose middle and axes are those of an aim."""
+    """A grid of a shape and pitch whose middle and axes are those of an aim.
+
+    Raises:
+        GeometryError: A count or a pitch is not positive.
+    """
+    if min(shape) < 1 or not np.all(np.isfinite(pitch_mm)) or min(pitch_mm) <= 0:
+        raise GeometryError("a grid has no voxels, or voxels without size")
     affine = np.eye(4)
     affine[:3, 0] = aim.axes[0] * pitch_mm[0]
     affine[:3, 1] = -aim.axes[2] * pitch_mm[1]
@@ -66,12 +73,19 @@ def grid_around(
 
 
 def paint_case(scene: Scene, grid: FineGrid) -> SpineCase:
-    """Paint a patient on a grid and read off what is visible there of every level."""
+    """Paint a patient on a grid and read off what is visible there of every level.
+
+    Raises:
+        GeometryError: No vertebra reaches the grid.
+    """
     tissue = paint(scene, grid).finish()
+    levels = level_truths(scene, tissue)
+    if all(level.visible == "outside" for level in levels):
+        raise GeometryError("the field of view holds no vertebra")
     subject = scene.spine.subject
     return SpineCase(
         grid=tissue,
-        levels=level_truths(scene, tissue),
+        levels=levels,
         seed=scene.seed,
         sex=subject.sex,
         age_years=subject.age_years,

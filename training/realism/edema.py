@@ -15,6 +15,9 @@ QUANTILES: Final = (5, 25, 50, 75, 95)
 SMALLEST_ML: Final = 0.05
 """Lesions smaller than this are not counted, as in the measured set."""
 
+BESIDE: Final = 2
+"""Healthy bodies that edema is compared with, the nearest ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class EdemaRatios:
@@ -37,17 +40,27 @@ def edema_ratios(specimen: Specimen) -> EdemaRatios:
     normal = np.isin(inner, sorted(specimen.healthy & set(specimen.levels)))
     if specimen.edema is None or not normal.any():
         return EdemaRatios([], [], np.empty(0, np.float32))
-    ratio = specimen.volume.array / float(np.median(specimen.volume.array[normal]))
     wet = specimen.edema >= 0.5
     least = SMALLEST_ML / specimen.volume.spacing.voxel_ml
     lesions, variations, voxels = [], [], [np.empty(0, np.float32)]
     for index in specimen.levels:
-        values = ratio[(specimen.body == index) & wet]
+        values = specimen.volume.array[(specimen.body == index) & wet]
         if len(values) >= max(least, 5):
+            values = values / _marrow_beside(specimen, inner, index)
             lesions.append(float(values.mean()))
             variations.append(float(values.std() / values.mean()))
             voxels.append(values)
     return EdemaRatios(lesions, variations, np.concatenate(voxels))
+
+
+def _marrow_beside(specimen: Specimen, inner: NDArray[np.uint8], index: int) -> float:
+    """Median marrow of the nearest healthy bodies: the coil shades those far away differently.
+
+    The measured set, sacroiliac joints, has its normal marrow within a few centimetres too.
+    """
+    healthy = [n for n in specimen.healthy & set(specimen.levels) if (inner == n).any()]
+    nearest = sorted(healthy, key=lambda n: abs(n - index))[:BESIDE]
+    return float(np.median(specimen.volume.array[np.isin(inner, nearest)]))
 
 
 def voxel_quantiles(patients: list[EdemaRatios]) -> list[float]:

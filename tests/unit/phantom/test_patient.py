@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from training.phantom.painting.grid import FineGrid
 from training.phantom.painting.tissues import EDEMA_FREE_WATER, LevelTruth, SpineCase, Tissue
 from training.phantom.patient import grid_around, paint_case, sample_case
 from training.phantom.recipe import RecipeError, load_recipe
-from training.phantom.scene import SceneRequest, sample_scene
+from training.phantom.scene import Aim, SceneRequest, paint, sample_scene
 
 COARSE = {"in_plane_mm": 1.2, "slices": 56}
 HEALTHY = SceneRequest(region="lumbar", healthy=True, numbering="usual")
@@ -27,6 +28,19 @@ HEALTHY = SceneRequest(region="lumbar", healthy=True, numbering="usual")
 
 def _level(case: SpineCase, name: str) -> LevelTruth:
     return next(level for level in case.levels if level.level == name)
+
+
+_DISC_TISSUE = {Tissue.NUCLEUS, Tissue.ANNULUS, Tissue.CARTILAGE, Tissue.LIGAMENT}
+
+
+def _grid_at(
+    aim: Aim,
+    middle: np.ndarray,
+    shape: tuple[int, int, int] = (3, 3, 3),
+    pitch: tuple[float, float, float] = (0.8, 0.8, 0.8),
+) -> FineGrid:
+    """A small grid around a point."""
+    return grid_around(replace(aim, middle=middle), shape, pitch)
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +126,31 @@ def test_every_part_of_the_spine_is_drawn(case: SpineCase) -> None:
     assert {int(tissue) for tissue in wanted} <= tissues
 
 
+def test_the_sacrum_has_remnant_discs_and_a_coccyx() -> None:
+    scene = sample_scene(6, SceneRequest(region="lumbosacral", healthy=True, numbering="usual"))
+    bones = {bone.level: bone for bone in scene.spine.bones}
+    at = {name: bones[name].centre for name in ("S1", "S2", "Co1")}
+    for middle, wanted in (
+        (at["S2"] + bones["S2"].axes[2] * (0.5 * bones["S2"].shape.height_rim + 0.8), _DISC_TISSUE),
+        (at["Co1"], {Tissue.MARROW}),
+    ):
+        tissue = paint(scene, _grid_at(scene.aim, middle)).finish().tissue
+        assert set(np.unique(tissue)) & {int(kind) for kind in wanted}
+
+
+def test_a_neck_ends_in_a_head_and_a_belly_holds_bowel() -> None:
+    neck = sample_scene(6, SceneRequest(region="cervical", healthy=True, numbering="usual"))
+    foramen = neck.spine.atlas[1]
+    above = foramen + np.array([25.0, 30.0, 45.0])
+    head = set(np.unique(paint(neck, _grid_at(neck.aim, above)).finish().tissue))
+    assert head <= {int(Tissue.NERVE), int(Tissue.CSF)}
+    loins = sample_scene(6, SceneRequest(region="lumbar", healthy=True, numbering="usual"))
+    before = loins.spine.bone("L4").centre - np.array([0.0, 85.0, 0.0])
+    belly = paint(loins, _grid_at(loins.aim, before, (12, 40, 40), (4.0, 2.0, 2.0))).finish().tissue
+    assert 0.1 < (belly == Tissue.FAT).mean() < 0.95
+    assert (belly == Tissue.SOFT_ORGAN).any()
+
+
 def test_a_healthy_spine_has_no_edema(case: SpineCase) -> None:
     marrow = case.grid.tissue == Tissue.MARROW
     assert not (case.grid.free_water[marrow] >= EDEMA_FREE_WATER).any()
@@ -160,6 +199,32 @@ def test_impossible_requests_are_refused() -> None:
     disease = sample_fracture(np.random.default_rng(2))
     with pytest.raises(GeometryError, match="no level L9"):
         sample_scene(1, SceneRequest(diseases={"L9": disease}))
+
+
+def test_a_field_of_view_without_a_spine_is_refused() -> None:
+    scene = sample_scene(1, SceneRequest(region="lumbar", healthy=True))
+    away = replace(scene.aim, middle=scene.aim.middle + np.array([0.0, 900.0, 0.0]))
+    with pytest.raises(GeometryError, match="no vertebra"):
+        paint_case(scene, grid_around(away, (8, 40, 40), (4.0, 4.0, 4.0)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "pitch"),
+    [((0, 40, 40), (4.0, 4.0, 4.0)), ((8, 40, 40), (4.0, -4.0, 4.0)),
+     ((8, 40, 40), (float("nan"), 4.0, 4.0))],
+)  # fmt: skip
+def test_grids_of_no_size_are_refused(
+    shape: tuple[int, int, int], pitch: tuple[float, float, float]
+) -> None:
+    with pytest.raises(GeometryError, match="without size"):
+        grid_around(sample_scene(1).aim, shape, pitch)
+
+
+@pytest.mark.parametrize("sizes", [{"in_plane_mm": -1.0}, {"slice_mm": 0.0}])
+def test_images_of_no_size_are_refused(sizes: dict[str, float]) -> None:
+    scene = sample_scene(1, SceneRequest(region="lumbar", healthy=True))
+    with pytest.raises(GeometryError, match="positive size"):
+        draw_image(scene, np.random.default_rng(1), role=Role.T1, **sizes)
 
 
 def test_recipes_draw_from_seeds_of_their_own() -> None:

@@ -22,6 +22,7 @@ from training.phantom.dicom.study import WrittenStudy, write_study
 from training.phantom.dicom.truth import visibility
 from training.phantom.painting.tissues import LevelTruth
 from training.phantom.scanner.protocols import Site
+from training.phantom.stamp import PHANTOM_VERSION
 
 
 def written(folder: Path, **changes: object) -> tuple[WrittenStudy, dict[str, Any]]:
@@ -48,6 +49,11 @@ def test_every_field_of_a_level_is_there(tmp_path: Path) -> None:
     acuity = {level["level"]: level["acuity"] for level in truth["levels"]}
     assert acuity["L2"] == "unhealed"
     assert acuity["L1"] == "no_fracture"
+
+
+def test_truth_names_the_version_of_the_phantom(tmp_path: Path) -> None:
+    _, truth = written(tmp_path)
+    assert truth["phantom_version"] == PHANTOM_VERSION
 
 
 def test_conditions_of_scans_are_stated(tmp_path: Path) -> None:

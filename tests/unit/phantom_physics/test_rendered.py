@@ -16,7 +16,13 @@ from tests.unit.phantom_physics.test_acquisition import calm, quiet
 from tests.unit.phantom_physics.toy import block_grid
 from training.phantom.painting.grid import fine_grid
 from training.phantom.painting.tissues import Tissue, TissueGrid
-from training.phantom.scanner.acquisition import StackTarget, acquire, place_slices, truth_on
+from training.phantom.scanner.acquisition import (
+    StackTarget,
+    acquire,
+    fraction_on,
+    place_slices,
+    truth_on,
+)
 from training.phantom.scanner.conditions import Blob, Conditions, Element, draw_conditions
 from training.phantom.scanner.fields import coil_map
 from training.phantom.scanner.physics import DixonPart, Readout, Suppression
@@ -222,6 +228,16 @@ def test_metal_spoils_far_more_than_cement(role: Role) -> None:
         spoiled[tissue] = int((np.abs(bent - clean) > 0.25 * np.median(clean)).sum())
     assert spoiled[Tissue.METAL] > 150
     assert spoiled[Tissue.METAL] > 4 * spoiled[Tissue.CEMENT]
+
+
+def test_metal_has_no_signal_of_its_own() -> None:
+    grid, protocol = with_tissue(Tissue.METAL), replace(protocol_for(Role.T1, 3), slices=9)
+    conditions = replace(calm(protocol), metal=8.0)
+    image = acquire(grid, protocol, np.random.default_rng(0), conditions=conditions)
+    core = fraction_on(grid.tissue == Tissue.METAL, grid, image) > 0.99
+    assert core.any()
+    marrow = np.median(image.array[fraction_on(grid.tissue == Tissue.MARROW, grid, image) > 0.99])
+    assert np.percentile(image.array[core], 90) < 0.2 * marrow
 
 
 def test_gradient_echoes_suffer_more_from_metal() -> None:

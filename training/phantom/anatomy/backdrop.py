@@ -138,7 +138,7 @@ def sample_backdrop(rng: np.random.Generator, spine: Spine, tips: Vector) -> Bac
         back_fat=back_fat,
         # The back is flat where a supine patient lies on the table.
         table=float(np.quantile(tips[:, 1], 0.8) + TIP_COVER_MM + back_fat),
-        wasting=held(rng.beta(1.4, 5.0), 0, 0.8),
+        wasting=held(rng.beta(1.2, 7.5), 0, 0.8),
         deep_wasting=float(rng.uniform(0.05, 0.5)),
         leanness=float(rng.uniform(-0.6, 0.7)),
         belly=float(rng.uniform(85, 160)),
@@ -304,7 +304,7 @@ def _back(
         return _FAT, 95.0 if septum > 0.12 else 72.0
     # Fat lies in streaks between the fascicles, most of it in the deep multifidus.
     streak = grain(noise, look.streak, x, behind, 0.25 * z)
-    share = 5.0 + 55.0 * look.wasting * ramp(streak + 0.5 * rough - 1.0 + 1.4 * look.wasting, 0.62)
+    share = 4.0 + 48.0 * look.wasting * ramp(streak + 0.5 * rough - 1.0 + 1.4 * look.wasting, 0.62)
     if side < 17.0 + 3.0 * rough and behind < tip - 2.0:
         share += 70.0 * look.wasting * look.deep_wasting
     elif abs(side - 19.0 - 3.0 * rough) < 0.8:

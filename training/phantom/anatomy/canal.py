@@ -243,7 +243,7 @@ def _fill(
         sac /= np.sqrt(max(left, 0.01) / TAPER_MM)
     if left <= 0.0 or sac >= 1.05:
         vein = ventral * content.veins
-        if y < -0.72 * radius and grain(maps.noise, content.plexus, x, y, along) > 1.6 - 1.6 * vein:
+        if y < -0.72 * radius and grain(maps.noise, content.plexus, x, y, along) > 0.7 - 1.4 * vein:
             put(maps, at, _VEIN, 20.0, 0.0)
         else:
             put(maps, at, _FAT, 95.0, 0.0)

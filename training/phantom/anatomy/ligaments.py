@@ -51,7 +51,7 @@ def sample_ligaments(rng: np.random.Generator, age_years: float) -> Ligaments:
     old = held((age_years - 40) / 40, 0, 1)
     return Ligaments(
         front=float(rng.uniform(0.6, 1.0)),
-        back=float(rng.uniform(0.5, 0.8)),
+        back=float(rng.uniform(0.3, 0.55)),
         flavum=held(rng.normal(1.5 + 0.6 * old, 0.3), 0.9, 3.0),
         supra=float(rng.uniform(1.0, 2.0)),
         streaks=held(rng.normal(30 + 20 * old, 12), 5, 80),

@@ -91,7 +91,7 @@ def sample_subject(rng: np.random.Generator, demographics: Demographics | None =
     stature = held(rng.normal(mean, spread), 140, 205)
     stature = stature if fixed.stature_cm is None else fixed.stature_cm
     # With sex, 6 % in all: 4 % go with stature, the rest is build.
-    scale = held(stature / MEAN_STATURE_CM["M"][0] * rng.normal(1.0, 0.03), 0.78, 1.2)
+    scale = held(stature / MEAN_STATURE_CM["M"][0] * rng.normal(1.0, 0.02), 0.78, 1.2)
     # Proton-density fat fraction rises with age; women cross men after menopause (Baum 2018).
     base = 0.30 + 0.0048 * (age - 25) + (0.03 if sex == "F" and age > 55 else -0.02)
     marrow_fat = held(rng.normal(base, 0.09), 0.12, 0.78)

@@ -23,6 +23,7 @@ from training.phantom.dicom.modules import Person
 from training.phantom.dicom.nifti import write_labels
 from training.phantom.painting.tissues import LevelTruth, TissueGrid
 from training.phantom.scanner.truth import truth_on
+from training.phantom.stamp import PHANTOM_VERSION
 
 TRUTH_SCHEMA: Final = "phantom-truth/1"
 _SEEN_WIDTH: Final = 0.5
@@ -126,6 +127,7 @@ def write_truth(
     document = {
         "schema": TRUTH_SCHEMA,
         "synthetic": True,
+        "phantom_version": PHANTOM_VERSION,
         "study_instance_uid": identity.study_uid,
         "frame_of_reference_uid": identity.frame_uid,
         "seed": patient.seed,

@@ -52,7 +52,7 @@ def sample_modic(rng: np.random.Generator, kind: int, *, mild: bool | None = Non
     mild = bool(rng.random() < 0.5) if mild is None else mild
     depth = float(rng.uniform(0.10, 0.25) if mild else rng.uniform(0.22, 0.48))
     lean = float(rng.choice((-0.6, 0.4, 0.0), p=(0.45, 0.2, 0.35)))
-    water = held(lognormal(rng, 46.0 if mild else 92.0, 0.36), 32.0, 220.0)
+    water = held(lognormal(rng, 64.0 if mild else 125.0, 0.36), 36.0, 230.0)
     ratio = held(rng.normal(0.9 if mild else 0.72, 0.12), 0.35, 1.0)
     target = float(rng.uniform(78.0, 94.0))
     both = []

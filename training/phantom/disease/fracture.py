@@ -39,11 +39,11 @@ UNDEFORMED: Final = 0.18
 """Share of fresh fractures without deformity (OF1), seen by their edema only."""
 
 _BRIGHTNESS: Final = {
-    "acute": (0.26, 0.52, 1.0),
-    "subacute": (0.22, 0.32, 0.7),
-    "unhealed_cleft": (0.21, 0.28, 0.6),
-    "refractured": (0.25, 0.40, 0.9),
-    "cemented": (0.18, 0.25, 0.4),
+    "acute": (0.40, 0.50, 1.0),
+    "subacute": (0.33, 0.36, 0.85),
+    "unhealed_cleft": (0.31, 0.32, 0.7),
+    "refractured": (0.38, 0.42, 0.95),
+    "cemented": (0.24, 0.28, 0.5),
 }
 """Median, spread of the logarithm, and most of the edema's free water, by stage."""
 

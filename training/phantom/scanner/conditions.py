@@ -28,8 +28,8 @@ ELEMENT_PITCH_CM: Final = (6.0, 12.0)
 """Distance of neighbouring elements of a spine coil along the table."""
 
 COIL_RIDGE: Final[Mapping[Role, tuple[float, float]]] = {
-    Role.STIR: (0.5, 2.2),
-    Role.T1: (0.8, 2.4),
+    Role.STIR: (0.8, 1.7),
+    Role.T1: (1.0, 1.9),
     Role.T2: (0.1, 0.9),
     Role.T2_FS: (0.3, 1.5),
     Role.DIXON_WATER: (0.2, 1.0),
@@ -40,7 +40,7 @@ COIL_RIDGE: Final[Mapping[Role, tuple[float, float]]] = {
 
 CSF_GAIN: Final[Mapping[str, Range]] = {
     "early": (1.1, 1.5),
-    "late": (0.65, 0.95),
+    "late": (0.55, 0.82),
     "inverted": (0.3, 0.5),
     "gradient": (0.85, 1.0),
 }
@@ -194,13 +194,13 @@ def draw_conditions(
         csf_ghost=_sometimes(rng, 0.5, 0.06, faults) if fluid_bright else 0.0,
         breathing_ghost=_sometimes(rng, 0.4, 0.10, faults),
         vessel_ghost=_sometimes(rng, 0.35, 0.25, faults),
-        csf_void=_sometimes(rng, 0.9, 0.5, faults) if fluid_bright else 0.0,
+        csf_void=_sometimes(rng, 0.9, 0.4, faults) if fluid_bright else 0.0,
         blur_mm=_sometimes(rng, 0.25, 1.1, faults),
         wrap=_sometimes(rng, 0.06, 0.5, faults),
         metal=float(rng.uniform(6.0, 14.0)) * _distortion(sequence),
         slice_gain=float(rng.uniform(0.0, 0.03)) * faults,
         cross_talk=_sometimes(rng, 0.3, 0.06, faults),
-        window=float(rng.uniform(0.05, 0.46)),
+        window=float(rng.uniform(0.05, 0.46 if spin_echo else 0.2)),
         scale=float(rng.uniform(120.0, 420.0)),
     )
 
@@ -234,7 +234,7 @@ def _draw_elements(rng: np.random.Generator) -> tuple[Element, ...]:
     first = -COIL_SPAN_CM / 2 + float(rng.uniform(0.0, pitch))
     places = np.arange(first, COIL_SPAN_CM / 2, pitch)
     gains = rng.lognormal(0.0, 0.32, len(places))
-    top, bottom = -float(rng.uniform(8.0, 26.0)), float(rng.uniform(8.0, 26.0))
+    top, bottom = -float(rng.uniform(12.0, 28.0)), float(rng.uniform(12.0, 28.0))
     switched_on = [
         Element(float(place), float(gain))
         for place, gain in zip(places, gains, strict=True)

@@ -19,6 +19,7 @@ from training.phantom.scanner.relaxation import (
     EDEMA_DISPLACED_FAT,
     EDEMATOUS_MARROW,
     FAT_T2_MS,
+    MARROW_FAT_T2,
     NORMAL_MARROW,
     NUCLEUS_BY_GRADE,
     TRANSFERRING,
@@ -168,20 +169,22 @@ def signal_table(sequence: Sequence) -> SignalTable:
     water[Tissue.FLOWING_BLOOD] *= flow
     for tissue, part in TRANSFERRING.items():
         water[tissue] *= 1.0 - part * sequence.transfer
-    fat_density = np.broadcast_to(density, TABLE_SHAPE) * fat_fraction
-    fat_signal, inverted_gain = _fat_signal(sequence)
+    plain, inverted_gain = _fat_signal(sequence, 1.0)
+    fat = np.broadcast_to(density, TABLE_SHAPE) * fat_fraction * plain
+    if sequence.readout is Readout.TURBO_SPIN_ECHO:
+        fat[list(TRABECULAR)] *= _fat_signal(sequence, MARROW_FAT_T2)[0] / plain
     water_gain, fat_gain = _compartment_gains(sequence)
     return SignalTable(
         water.astype(np.float32),
-        (fat_density * fat_signal).astype(np.float32),
+        fat.astype(np.float32),
         water_gain,
         fat_gain * inverted_gain,
     )
 
 
-def _fat_signal(sequence: Sequence) -> tuple[float, float]:
+def _fat_signal(sequence: Sequence, t2_part: float) -> tuple[float, float]:
     """Signal of pure fat of density one, and the signed part of it an inversion pulse leaves."""
-    t2 = at_field(FAT_T2_MS, sequence.field_t)
+    t2 = at_field(FAT_T2_MS, sequence.field_t) * t2_part
     if sequence.readout is Readout.TURBO_SPIN_ECHO:
         t2 *= sequence.j_coupling
     else:

@@ -62,8 +62,9 @@ def place_slices(
             geometry can be cut. A painted grid can only be cut along its axes.
 
     Raises:
-        GeometryError: A painted grid is to be cut at an angle.
+        GeometryError: A painted grid is to be cut at an angle, or a size is not positive.
     """
+    _check_sizes(protocol)
     if isinstance(target, TissueGrid):
         if turn_deg > 0.0:
             raise GeometryError("a painted grid can only be cut along its own axes")
@@ -87,6 +88,15 @@ def place_slices(
     affine[:3, :3] = axes.T * steps
     affine[:3, 3] = middle - affine[:3, :3] @ ((np.asarray(shape) - 1) / 2)
     return SliceGeometry(shape, affine, protocol.thickness_mm)
+
+
+def _check_sizes(protocol: Protocol) -> None:
+    sizes = (
+        *(protocol.pitch_mm, protocol.thickness_mm, protocol.pixel_mm, protocol.slices),
+        *(*protocol.fov_mm, *protocol.acquired_mm),
+    )
+    if not np.all(np.isfinite(sizes)) or min(sizes) <= 0:
+        raise GeometryError("a slice, a voxel or a field of view is not of positive size")
 
 
 def _turned(axes: NDArray[np.float64], degrees: NDArray[np.float64]) -> NDArray[np.float64]:

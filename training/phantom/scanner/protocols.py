@@ -29,7 +29,7 @@ TRAINING_ROLES: Final[Mapping[Role, float]] = {
 }
 """How often each role is drawn for training when none is asked for."""
 
-GRADIENT_ECHO_COARSER: Final = 1.3
+GRADIENT_ECHO_COARSER: Final = 1.5
 """Measured gradient-echo water images hold no detail finer than about 2 mm."""
 
 LOWEST_SNR: Final = 5.0
@@ -37,7 +37,7 @@ LOWEST_SNR: Final = 5.0
 
 COIL_PER_CM: Final[Mapping[Role, tuple[float, float]]] = {
     Role.STIR: (0.140, 0.035),
-    Role.T1: (0.070, 0.030),
+    Role.T1: (0.060, 0.030),
     Role.T2: (0.075, 0.035),
     Role.T2_FS: (0.085, 0.040),
     Role.DIXON_WATER: (0.045, 0.035),

@@ -20,6 +20,10 @@ FAT_T1_MS: Final = (260.0, 360.0)
 FAT_T2_MS: Final = (62.0, 64.0)
 """Single-echo fat T2; a turbo spin echo lengthens it by its J-coupling factor."""
 
+MARROW_FAT_T2: Final = 0.86
+"""Part of that T2 that trabeculae leave to the fat between them. Chosen such that fat under the
+skin, discs and CSF are as bright over marrow on T2 as measured."""
+
 
 class Relaxation(NamedTuple):
     """Water compartment: T1 and T2 in ms at 1.5 T and 3 T, and relative proton density."""
@@ -29,13 +33,13 @@ class Relaxation(NamedTuple):
     density: float
 
 
-NORMAL_MARROW: Final = Relaxation((870.0, 975.0), (42.0, 38.0), 0.85)
-EDEMATOUS_MARROW: Final = Relaxation((1400.0, 1550.0), (92.0, 84.0), 0.85)
+NORMAL_MARROW: Final = Relaxation((870.0, 975.0), (44.0, 40.0), 0.85)
+EDEMATOUS_MARROW: Final = Relaxation((1400.0, 1550.0), (96.0, 88.0), 0.85)
 
 NUCLEUS_BY_GRADE: Final = (
     Relaxation((560.0, 620.0), (42.0, 38.0), 0.58),
-    Relaxation((600.0, 660.0), (51.0, 47.0), 0.68),
-    Relaxation((723.0, 800.0), (84.0, 78.0), 0.80),
+    Relaxation((600.0, 660.0), (47.0, 43.0), 0.68),
+    Relaxation((723.0, 800.0), (80.0, 74.0), 0.80),
     Relaxation((1000.0, 1100.0), (129.0, 120.0), 0.87),
     Relaxation((1165.0, 1280.0), (205.0, 190.0), 0.90),
 )
@@ -51,7 +55,7 @@ WATER: Final[dict[Tissue, Relaxation]] = {
     Tissue.CSF: Relaxation((4300.0, 4300.0), (1578.0, 1578.0), 1.07),
     Tissue.CORD: Relaxation((760.0, 970.0), (85.0, 78.0), 0.72),
     Tissue.NERVE: Relaxation((850.0, 1000.0), (78.0, 72.0), 0.70),
-    Tissue.MUSCLE: Relaxation((980.0, 1250.0), (37.0, 34.0), 0.80),
+    Tissue.MUSCLE: Relaxation((1040.0, 1310.0), (39.0, 36.0), 0.80),
     Tissue.FLOWING_BLOOD: Relaxation((1440.0, 1930.0), (290.0, 275.0), 0.95),
     Tissue.SLOW_BLOOD: Relaxation((1440.0, 1930.0), (180.0, 150.0), 0.90),
     Tissue.SOFT_ORGAN: Relaxation((1000.0, 1150.0), (62.0, 55.0), 0.80),
