@@ -30,6 +30,7 @@ from training.phantom.disease.metastasis import sample_metastasis
 from training.phantom.patient import sample_case
 from training.phantom.scanner.protocols import Site
 from training.phantom.scene import SceneRequest
+from training.phantom.stamp import PHANTOM_VERSION
 
 HERE: Final = Path(__file__).resolve().parent
 
@@ -147,7 +148,11 @@ def main() -> None:
     out = parser.parse_args().out
     for name, sample in SAMPLES.items():
         make(name, sample, out)
-    listing = {"schema": "samples/1", "sha256": manifest(out, tuple(SAMPLES))}
+    listing = {
+        "schema": "samples/1",
+        "phantom_version": PHANTOM_VERSION,
+        "sha256": manifest(out, tuple(SAMPLES)),
+    }
     (out / "MANIFEST.json").write_text(json.dumps(listing, indent=1) + "\n")
 
 
