@@ -1,6 +1,6 @@
 """Print the realism table: the synthetic spine beside what was measured on real MRI.
 
-    python -m training.realism.table --count 10 [--json OUT] [--real DIR]
+    python -m training.realism.table --count 10 [--diseased 60] [--json OUT] [--real DIR]
 
 Each synthetic patient gives one image of each kind of sequence, so 10 patients are 40 volumes.
 With `--real` the same ruler is laid on real scans too: it must give about the measured figures.
@@ -38,6 +38,9 @@ from training.realism.specimens import GROUPS, MEASURED_LEVELS
 from training.realism.synthetic import Setting, synthetic_patients
 
 FIRST_DISEASED_SEED = 500_000
+FAINT = (1.2, 1.5)
+"""Edema over normal marrow where it is hardest to call."""
+
 MEASURED = Setting(in_plane_mm=1.0)
 """The measured volumes were resampled to 1 mm, which changes noise and grain."""
 
@@ -80,17 +83,17 @@ class Line:
     reason: str
 
 
-def collect_synthetic(count: int) -> tuple[Collected, list[EdemaRatios]]:
-    """Draw and measure `count` healthy patients, and half as many with disease for the edema."""
+def collect_synthetic(count: int, diseased: int) -> tuple[Collected, list[EdemaRatios]]:
+    """Draw and measure `count` healthy patients, and others with disease for the edema."""
     found = Collected()
     for patient in synthetic_patients(tuple(GROUPS), range(count), MEASURED, with_bodies=True):
         for image in patient.images.values():
             if len(image.levels) >= 2:
                 found.add(image.group, measure_intensities(image))
         found.add_shapes(measure_shapes(patient.bodies, (1.0, 1.0, 1.0), patient.levels))
-    seeds = range(FIRST_DISEASED_SEED, FIRST_DISEASED_SEED + max(1, count // 2))
-    diseased = synthetic_patients((Role.STIR,), seeds, Setting(healthy=False))
-    return found, [edema_ratios(patient.images[Role.STIR]) for patient in diseased]
+    seeds = range(FIRST_DISEASED_SEED, FIRST_DISEASED_SEED + diseased)
+    wet = synthetic_patients((Role.STIR,), seeds, Setting(healthy=False))
+    return found, [edema_ratios(patient.images[Role.STIR]) for patient in wet]
 
 
 def collect_real(studies: Path) -> Collected:
@@ -145,6 +148,7 @@ def _summary(values: list[float]) -> Measured | None:
 def edema_figures(patients: list[EdemaRatios]) -> dict[str, list[float]]:
     """Quantiles of lesions and of voxels, and the variation inside lesions."""
     lesions = [ratio for patient in patients for ratio in patient.lesions]
+    faint = [FAINT[0] <= ratio <= FAINT[1] for ratio in lesions]
     varied = [cv for patient in patients for cv in patient.variations]
     nothing = [float("nan")] * len(QUANTILES)
     return {
@@ -152,6 +156,7 @@ def edema_figures(patients: list[EdemaRatios]) -> dict[str, list[float]]:
         "voxels": voxel_quantiles(patients),
         "cv in lesion": np.percentile(varied, QUANTILES).tolist() if varied else nothing,
         "count": [float(len(lesions))],
+        "faint": [float(np.mean(faint)) if faint else float("nan")],
     }
 
 
@@ -182,6 +187,8 @@ def as_text(lines: list[Line], edema: Mapping[str, list[float]]) -> str:
         ("CV in lesion, synthetic", edema["cv in lesion"]),
     ):
         out.append(f"{name:32} " + " ".join(f"{value:5.2f}" for value in numbers))
+    low, high = FAINT
+    out.append(f"{100 * edema['faint'][0]:.0f} % of the synthetic lesions lie within {low}-{high}")
     return "\n".join(out) + "\n"
 
 
@@ -219,10 +226,12 @@ def main() -> None:
     """Print the synthetic spine's figures beside the measured ones."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--count", type=int, default=10, help="synthetic patients")
+    parser.add_argument("--diseased", type=int, help="patients with disease; half the count")
     parser.add_argument("--json", type=Path, help="write all figures here")
     parser.add_argument("--real", type=Path, help="real_studies folder: check the ruler on it")
     given = parser.parse_args()
-    synthetic, edema = collect_synthetic(given.count)
+    diseased = given.diseased if given.diseased is not None else max(1, given.count // 2)
+    synthetic, edema = collect_synthetic(given.count, diseased)
     real = None if given.real is None else collect_real(given.real)
     lines, figures = compare(synthetic, real), edema_figures(edema)
     sys.stdout.write(as_text(lines, figures))
