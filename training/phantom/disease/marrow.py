@@ -1,9 +1,10 @@
 """Changes of marrow drawn for many diseases: bands, patches, halos and faint unrest.
 
-Free water and fat together set the contrast. In marrow of 50 % fat, STIR at 1.5 T shows free water
-of 40 with all fat left at 1.3 times normal marrow, 64 at 1.5, 128 at 1.9; losing a third of the
-fat multiplies that by 1.3. Measured lesions have 0.99, 1.23, 1.54, 1.96 and 2.55 times normal
-marrow at the 5th to 95th percentile (simulator statistics, section 1): faint ones are the rule.
+Free water and fat together set the contrast. In marrow of 50 % fat, STIR protocols show free water
+of 40 with all fat left at 1.2 times normal marrow, 64 at 1.3, 128 at 1.55 (medians); losing a third
+of the fat multiplies that by 1.12. Measured lesions have 0.99, 1.23, 1.54, 1.96 and 2.55 times
+normal marrow at the 5th to 95th percentile (simulator statistics, section 1): faint ones are the
+rule.
 """
 
 from __future__ import annotations
