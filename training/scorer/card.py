@@ -108,6 +108,19 @@ def _words(code: str) -> str:
     return code.replace("_", " ")
 
 
+def _training_data(figures: Mapping[str, Any]) -> str:
+    studies = " and ".join(
+        f"{count} of the recipe `{name}`" for name, count in figures["training_studies"].items()
+    )
+    begun = figures["begun_with"]
+    since = f", begun with the weights of {begun} (synthetic spines as well)" if begun else ""
+    return (
+        f"{figures['training_levels']} vertebral levels of synthetic spines only "
+        f"({studies or 'other'} studies), {figures['steps']} steps{since}; calibrated on "
+        f"{figures['calibration_levels']} other levels. No patient data."
+    )
+
+
 def model_card(figures: Mapping[str, Any]) -> ModelCard:
     """The card of a bundle with these figures; those under "stress" are told apart."""
     shown = _figures(figures, MEASURED_ON)
@@ -118,10 +131,7 @@ def model_card(figures: Mapping[str, Any]) -> ModelCard:
             "Research. Second look at vertebral bodies on sagittal spine MRI before vertebroplasty "
             "planning; not a diagnosis and not a treatment recommendation."
         ),
-        training_data=(
-            f"{figures['training_levels']} vertebral levels of synthetic spines only; calibrated "
-            f"on {figures['calibration_levels']} others. No patient data."
-        ),
+        training_data=_training_data(figures),
         figures=tuple(shown),
         limitations=(
             "All figures are of synthetic spines; none says how it does on patients.",

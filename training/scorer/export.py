@@ -28,12 +28,16 @@ from models.scorer.heads import HEADS
 from models.scorer.network import ScorerNetwork
 from models.scorer.normalisation import LOG_RANGE
 from training.export import BundleDraft, export_bundle, tensor_format
+from training.phantom.recipe import load_recipe
 from training.scorer.baselines import TASKS, baselines, compared
 from training.scorer.calibrate import FittedCalibration, fit_calibration
 from training.scorer.card import model_card
 from training.scorer.figures import evaluate
 from training.scorer.pool import LevelPool
 from training.scorer.predict import predict
+
+LEARNED_FROM: Final = ("train", "rare")
+"""Recipes whose patients a network may have learned from."""
 
 CHOSEN_ON: Final = "held-out synthetic cases, calibration half"
 
@@ -89,11 +93,25 @@ def finish(
     (run / "calibration.json").write_text(json.dumps(metadata, indent=1))
     figures = beside_baselines(network, test_half, training, metadata)
     figures["training_levels"] = len(training.crops)
+    figures["training_studies"] = drawn_from(cache)
+    how = json.loads((run / "recipe.json").read_text())
+    figures["steps"] = how["steps"]
+    figures["begun_with"] = Path(how["start"]).parent.name if how["start"] else None
     figures["calibration_levels"] = len(calibration_half.crops)
     if stress is not None:
         figures["stress"] = beside_baselines(network, whole(stress), training, metadata)
     (run / "figures.json").write_text(json.dumps(figures, indent=1))
     return fitted, figures
+
+
+def drawn_from(cache: Path) -> dict[str, int]:
+    """Name of a recipe to how many studies of a cache were drawn from it."""
+    seeds = [int(path.stem.split("-")[1]) for path in cache.glob("case-*.npz")]
+    counts = {}
+    for name in LEARNED_FROM:
+        recipe = load_recipe(name)
+        counts[name] = sum(0 <= seed - recipe.first_seed < recipe.seeds for seed in seeds)
+    return {name: count for name, count in counts.items() if count}
 
 
 def beside_baselines(

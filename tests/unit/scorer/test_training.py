@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from training.scorer.cache import LevelSet, level_set, load_levels, packed, save
 from training.scorer.calibrate import AcceptedErrors, choose_flag, choose_point, fit_platt
 from training.scorer.conformal import conformal_quantile
 from training.scorer.export import draft_of, finish
+from training.scorer.loop import Recipe
 from training.scorer.losses import batch_losses, positive_weights
 from training.scorer.pool import LevelPool
 from training.scorer.studies import synthesise
@@ -274,7 +276,9 @@ def test_a_run_becomes_metadata_the_scorer_reads(levels: LevelSet, tmp_path: Pat
     run, cache, held_out = (tmp_path / name for name in ("run", "cache", "held_out"))
     for folder in (run, cache, held_out):
         folder.mkdir()
-    save_levels(cache / "case-0000001.npz", levels)
+    save_levels(cache / "case-500000001.npz", levels)
+    begun = Recipe(steps=7, start="bundles/scorer/0.0.0/model.safetensors")
+    (run / "recipe.json").write_text(json.dumps(asdict(begun)))
     answered = levels.targets.copy()
     answered[0, HEADS.index("pathological")] = 1.0
     for number in (2, 3):
@@ -284,6 +288,8 @@ def test_a_run_becomes_metadata_the_scorer_reads(levels: LevelSet, tmp_path: Pat
     fitted, figures = finish(run, cache, held_out)
     draft = draft_of("0.0.1", fitted, figures, "Test.")
     assert draft.outputs["heads"]["num_channels"] == len(HEADS)
+    learned = draft.card.training_data
+    assert "(1 of the recipe `rare` studies), 7 steps, begun with the weights of 0.0.0" in learned
     read = read_calibration(
         {SECTION: {"calibration": draft.calibration, "operating_points": draft.operating_points}}
     )
