@@ -113,7 +113,12 @@ def _training_data(figures: Mapping[str, Any]) -> str:
         f"{count} of the recipe `{name}`" for name, count in figures["training_studies"].items()
     )
     begun = figures["begun_with"]
-    since = f", begun with the weights of {begun} (synthetic spines as well)" if begun else ""
+    since = ""
+    if begun:
+        since = (
+            f", begun with the weights of {begun} (synthetic spines as well) and ended "
+            f"{figures['kept']:g} of the way from them"
+        )
     return (
         f"{figures['training_levels']} vertebral levels of synthetic spines only "
         f"({studies or 'other'} studies), {figures['steps']} steps{since}; calibrated on "

@@ -97,6 +97,7 @@ def finish(
     how = json.loads((run / "recipe.json").read_text())
     figures["steps"] = how["steps"]
     figures["begun_with"] = Path(how["start"]).parent.name if how["start"] else None
+    figures["kept"] = how["kept"]
     figures["calibration_levels"] = len(calibration_half.crops)
     if stress is not None:
         figures["stress"] = beside_baselines(network, whole(stress), training, metadata)

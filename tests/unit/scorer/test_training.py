@@ -25,7 +25,7 @@ from training.scorer.cache import LevelSet, level_set, load_levels, packed, save
 from training.scorer.calibrate import AcceptedErrors, choose_flag, choose_point, fit_platt
 from training.scorer.conformal import conformal_quantile
 from training.scorer.export import draft_of, finish
-from training.scorer.loop import Recipe
+from training.scorer.loop import Recipe, train
 from training.scorer.losses import batch_losses, positive_weights
 from training.scorer.pool import LevelPool
 from training.scorer.studies import synthesise
@@ -277,7 +277,7 @@ def test_a_run_becomes_metadata_the_scorer_reads(levels: LevelSet, tmp_path: Pat
     for folder in (run, cache, held_out):
         folder.mkdir()
     save_levels(cache / "case-500000001.npz", levels)
-    begun = Recipe(steps=7, start="bundles/scorer/0.0.0/model.safetensors")
+    begun = Recipe(steps=7, start="bundles/scorer/0.0.0/model.safetensors", kept=0.5)
     (run / "recipe.json").write_text(json.dumps(asdict(begun)))
     answered = levels.targets.copy()
     answered[0, HEADS.index("pathological")] = 1.0
@@ -296,3 +296,27 @@ def test_a_run_becomes_metadata_the_scorer_reads(levels: LevelSet, tmp_path: Pat
     assert set(read.operating_points) == {"edema", "fracture", "unhealed", "pathological"}
     assert any(name.startswith("stir.") for name in read.bounds)
     assert figures["as_acquired"]["fracture"]["asked"] == len(levels.about)
+
+
+def test_a_run_ends_part_of_the_way_from_where_it_began(tmp_path: Path, levels: LevelSet) -> None:
+    from safetensors.torch import load_file, save_file
+
+    torch.manual_seed(1)
+    begun = ScorerNetwork().state_dict()
+    save_file(begun, tmp_path / "begun.safetensors")
+    (tmp_path / "cache").mkdir()
+    # Not one of the validation cases, which are told by their name.
+    save_levels(tmp_path / "cache" / "case-1.npz", levels)
+    ended = {}
+    for kept in (1.0, 0.25):
+        recipe = Recipe(steps=1, batch=2, start=str(tmp_path / "begun.safetensors"), kept=kept)
+        network = train(tmp_path / "cache", tmp_path / f"run-{kept}", recipe)
+        ended[kept] = load_file(tmp_path / f"run-{kept}" / "last.safetensors")
+        assert all(torch.equal(ended[kept][k], v) for k, v in network.state_dict().items())
+    moved = 0.0
+    for name, first in begun.items():
+        if first.is_floating_point():
+            whole = ended[1.0][name] - first
+            assert torch.allclose(ended[0.25][name] - first, 0.25 * whole, atol=1e-6)
+            moved += float(whole.abs().sum())
+    assert moved > 0.0
