@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,8 @@ def test_every_sample_has_a_digest_of_its_own() -> None:
 def test_a_digest_sees_a_change_of_image_or_labels(changed: str) -> None:
     scene = sample_scene(3, SceneRequest(region="lumbar", healthy=True))
     drawn = draw_image(scene, np.random.default_rng(3), role=Role.T2, in_plane_mm=3.0, slice_mm=8.0)
-    before = digest_of(drawn)
     part = drawn.volume.array if changed == "volume" else getattr(drawn, changed)
-    part[4:6, 30:40, 30:40] += 3
-    assert digest_of(drawn) != before
+    other = part.copy()
+    other[4:6, 30:40, 30:40] += 3
+    new = replace(drawn.volume, array=other) if changed == "volume" else other
+    assert digest_of(replace(drawn, **{changed: new})) != digest_of(drawn)
