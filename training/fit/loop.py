@@ -8,6 +8,7 @@ the rest, so an interrupted run that is resumed ends in the same bits as one tha
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from training.blending import between
 from training.fit.checkpoint import load_checkpoint, save_checkpoint
 from training.fit.processes import Processes
 from training.fit.recipe import FitRecipe, SchedulePart
@@ -88,7 +90,7 @@ def fit(
         on_step: Told every step and its losses.
 
     Returns:
-        The averaged network, in evaluation mode, on the CPU.
+        The averaged network, or what `schedule.kept` leaves of it, in evaluation mode, on the CPU.
 
     Raises:
         CheckpointError: The folder's checkpoint is damaged.
@@ -104,6 +106,7 @@ def _fit(
 ) -> nn.Module:
     device, schedule = processes.device, recipe.schedule
     state = _start(trainee, recipe, device)
+    begun = copy.deepcopy(trainee.network.state_dict())
     mark = {"recipe_sha256": recipe.sha256, "data_sha256": trainee.data_sha256}
     if (run / CHECKPOINT).exists():
         state.restore(load_checkpoint(run / CHECKPOINT, mark, device))
@@ -123,8 +126,30 @@ def _fit(
             if processes.first and (last or state.step % schedule.checkpoint_every == 0):
                 save_checkpoint(run / CHECKPOINT, state.stored(), mark)
             processes.wait()
-    network: nn.Module = state.average.module
+        network: nn.Module = state.average.module
+        if schedule.kept and processes.first:
+            _keep_best(network, begun, trainee, schedule, records)
     return network.cpu().eval()
+
+
+def _keep_best(
+    network: nn.Module,
+    begun: Mapping[str, Tensor],
+    trainee: Trainee,
+    schedule: SchedulePart,
+    records: Records,
+) -> None:
+    """Go back towards the first weights as far as the validation part asks for."""
+    learned = copy.deepcopy(network.state_dict())
+    device = next(network.parameters()).device
+    tried: dict[float, Mapping[str, float]] = {}
+    for kept in schedule.kept:
+        network.load_state_dict(between(begun, learned, kept))
+        tried[kept] = trainee.validate(network, device)
+        records.blended(schedule.steps, {"kept": kept, **tried[kept]})
+    best = min(tried, key=lambda kept: tried[kept]["total"])
+    network.load_state_dict(between(begun, learned, best))
+    records.validated(schedule.steps, {"kept": best, **tried[best]})
 
 
 @contextmanager

@@ -73,6 +73,9 @@ class SchedulePart(_Part):
         average: Decay of the averaged weights, which are those that are kept.
         seed: Of weights, order and disturbance.
         checkpoint_every, validate_every: Steps.
+        kept: Parts of the way from the weights it began with to the learned ones; the one with the
+            lowest loss on the validation part is kept. With 0 among them, a run that helps nothing
+            changes nothing. Empty keeps the learned weights.
     """
 
     steps: Positive
@@ -85,6 +88,7 @@ class SchedulePart(_Part):
     seed: Annotated[int, Field(ge=0)] = 1
     checkpoint_every: Positive = 50
     validate_every: Positive = 50
+    kept: tuple[Share, ...] = ()
 
 
 class RunPart(_Part):
@@ -117,6 +121,8 @@ class FitRecipe(_Part):
             raise ValueError("data: give a manifest, a phantom recipe, or both")
         if self.model.start == "scratch" and self.model.encoder != "full":
             raise ValueError("model: an encoder without training can only be trained in full")
+        if self.model.start == "scratch" and self.schedule.kept:
+            raise ValueError("schedule: there are no weights to keep a part of")
         return self
 
     @property

@@ -80,6 +80,10 @@ class Records:
         """Note figures on the validation part."""
         self._note(step, "validation", found)
 
+    def blended(self, step: int, found: Mapping[str, float]) -> None:
+        """Note figures of weights between the first and the learned ones."""
+        self._note(step, "blended", found)
+
     def picture(self, step: int) -> Path:
         """Where the pictures of a step belong."""
         folder = self._run / "pictures"

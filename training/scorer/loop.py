@@ -12,7 +12,6 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +24,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from models.scorer.heads import BINARY_HEADS
 from models.scorer.network import ScorerNetwork
+from training.blending import between
 from training.scorer.augment import augmented
 from training.scorer.losses import Losses, batch_losses, positive_weights
 from training.scorer.pool import Batch, LevelPool
@@ -114,16 +114,6 @@ def train(cache: Path, out: Path, recipe: Recipe, *, resume: bool = False) -> Sc
         learned.load_state_dict(between(load_file(recipe.start), learned.state_dict(), recipe.kept))
         save_file(_contiguous(learned), out / "last.safetensors")
     return learned.eval()
-
-
-def between(
-    begun: Mapping[str, Tensor], learned: Mapping[str, Tensor], kept: float
-) -> dict[str, Tensor]:
-    """Weights `kept` of the way from the first to the second; counters are of the second."""
-    return {
-        name: torch.lerp(begun[name], value, kept) if value.is_floating_point() else value
-        for name, value in learned.items()
-    }
 
 
 def _contiguous(network: torch.nn.Module) -> dict[str, Tensor]:

@@ -105,6 +105,19 @@ def zipped(study: Path) -> bytes:
 
 def read(client: httpx2.Client, study: Path) -> tuple[str, dict[str, Any]]:
     """Hand a study in and wait for its report; returns the job's id and the report."""
+    job, state = handed_in(client, study)
+    assert state["state"] == "succeeded", state
+    return job, reported(client, job)
+
+
+def reported(client: httpx2.Client, job: str) -> dict[str, Any]:
+    """The report of a job that has ended well."""
+    report: dict[str, Any] = client.get(f"/v1/jobs/{job}/report").json()
+    return report
+
+
+def handed_in(client: httpx2.Client, study: Path) -> tuple[str, dict[str, Any]]:
+    """Hand a study in and wait; returns the job's id and how it ended."""
     answer = client.post(
         "/v1/studies",
         content=zipped(study / "dicom"),
@@ -114,14 +127,21 @@ def read(client: httpx2.Client, study: Path) -> tuple[str, dict[str, Any]]:
     job = answer.json()["job_id"]
     while (state := client.get(f"/v1/jobs/{job}").json())["state"] in ("queued", "running"):
         time.sleep(0.5)
+    return job, state
+
+
+def review(client: httpx2.Client, study: Path) -> dict[str, Any] | None:
+    """Read a study and say of every body what its truth is, as a reader who is always right.
+
+    Returns:
+        The report that was reviewed; None for a study that is refused, of which there is nothing
+        to say: the shifted recipe draws slices further apart than any study may have.
+    """
+    job, state = handed_in(client, study)
+    if state["state"] == "refused":
+        return None
     assert state["state"] == "succeeded", state
-    report: dict[str, Any] = client.get(f"/v1/jobs/{job}/report").json()
-    return job, report
-
-
-def review(client: httpx2.Client, study: Path) -> dict[str, Any]:
-    """Read a study and say of every body what its truth is, as a reader who is always right."""
-    job, report = read(client, study)
+    report = reported(client, job)
     truth = json.loads((study / "truth.json").read_text())
     said = [
         one

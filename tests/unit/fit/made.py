@@ -34,11 +34,12 @@ class Toy(nn.Module):
 
 @dataclass
 class ToyTrainee:
-    """Tells points by the sign of their sum."""
+    """Tells points by the sign of their sum; the opposite is asked at validation if `misled`."""
 
     network: nn.Module = field(default_factory=Toy)
     data: str = "points"
     encoder: tuple[str, ...] = ("encoder",)
+    misled: bool = False
 
     def __post_init__(self) -> None:
         torch.manual_seed(3)
@@ -64,10 +65,13 @@ class ToyTrainee:
 
     def validate(self, network: nn.Module, device: torch.device) -> dict[str, float]:
         batch = self.batch(Turn(99, 0, 0, 1, 256))
+        if self.misled:
+            batch["truth"] = 1.0 - batch["truth"]
         network.eval()
         with torch.inference_mode():
             right = (network(batch["points"].to(device)).cpu() > 0) == (batch["truth"] > 0.5)
-        return {"right": float(right.float().mean())}
+            total = self.losses(network, {name: one.to(device) for name, one in batch.items()})
+        return {"right": float(right.float().mean()), "total": float(total["total"])}
 
     def picture(self, _network: nn.Module, _device: torch.device, path: Path) -> None:
         path.write_bytes(b"picture")

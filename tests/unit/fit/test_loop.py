@@ -92,6 +92,32 @@ def test_a_frozen_encoder_does_not_move_and_a_slow_one_moves_less(tmp_path: Path
     assert 0 < moved["low_rate"] < moved["full"]
 
 
+def test_validation_chooses_how_far_a_run_goes(tmp_path: Path) -> None:
+    def ended(trainee: ToyTrainee, run: Path, *kept: float) -> dict[str, float]:
+        fit(trainee, recipe(model={"start": "served"}, schedule={"steps": 60, "kept": kept}), run)
+        rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+        tried = {row["kept"]: row["total"] for row in rows if row["part"] == "blended"}
+        last = rows[-1]
+        assert set(tried) == set(kept)
+        assert (last["part"], last["total"]) == ("validation", min(tried.values()))
+        return last
+
+    begun = ToyTrainee().network.state_dict()
+    assert ended(ToyTrainee(), tmp_path / "led", 0.0, 0.5, 1.0)["kept"] == 1.0
+    assert ended(ToyTrainee(), tmp_path / "part", 0.0, 0.5)["kept"] == 0.5
+    misled = ToyTrainee(misled=True)
+    assert ended(misled, tmp_path / "misled", 0.0, 0.5, 1.0)["kept"] == 0.0
+    # `fit` averages into a network of its own; what it returns is what is compared.
+    kept = fit(
+        ToyTrainee(misled=True),
+        recipe(model={"start": "served"}, schedule={"kept": (0.0, 1.0)}),
+        tmp_path / "kept",
+    ).state_dict()
+    assert all(
+        torch.equal(kept[name], begun[name]) for name, _ in ToyTrainee().network.named_parameters()
+    )
+
+
 def test_a_truncated_checkpoint_is_an_error_before_anything_is_trained(tmp_path: Path) -> None:
     fit(ToyTrainee(), recipe(), tmp_path)
     whole = (tmp_path / CHECKPOINT).read_bytes()
@@ -166,6 +192,11 @@ def test_every_shipped_recipe_is_valid(path: Path, tmp_path: Path) -> None:
             "[model]\nkind='scorer'\nstart='scratch'\nencoder='frozen'\n[data]\nphantom='train'\n"
             "[schedule]\nsteps=5",
             "only be trained in full",
+        ),
+        (
+            "[model]\nkind='scorer'\nstart='scratch'\n[data]\nphantom='train'\n"
+            "[schedule]\nsteps=5\nkept=[0.5]",
+            "no weights to keep a part of",
         ),
     ],
 )
