@@ -5,9 +5,7 @@ completeness.py   a study that has come to rest is handed to the jobs
 multipart.py      multipart/related streams to files, for both directions of DICOMweb
 stow.py           what a STOW-RS request stored, in the words of PS3.18
 listener.py       the C-STORE SCP behind `acuity listen`
-association.py    what is agreed with a peer, and the PDUs of its connection
-incoming.py       one instance on its way from a sender to disk
-commands.py       the command sets of the requests that are answered
+incoming.py       what one association sends, on its way to disk
 archives.py       QIDO-RS and WADO-RS of the archives that are configured
 retrieval.py      pulls of studies, durable until done
 reconcile.py      what an archive holds and we missed

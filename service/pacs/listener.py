@@ -1,73 +1,58 @@
 """The C-STORE SCP behind `acuity listen`: every storage class in every encoding, as received.
 
-An instance's bytes go to disk as they come, behind a file header that names their encoding (PS3.10
-7.1); none is in memory as a whole. Success is answered once they are durable. A sender whose AE
-title is not on the list is rejected; what our own results are, when they come back, is
-acknowledged and not kept.
+pynetdicom speaks the protocol and writes what comes to files, of which none is in memory as a
+whole. Success is answered once an instance is durable. A sender whose AE title is not on the list
+is rejected; what our own results are, when they come back, is acknowledged and not kept.
 """
 
 from __future__ import annotations
 
 import socket
+import struct
 import sys
+import tempfile
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
-from socketserver import BaseRequestHandler, ThreadingTCPServer
-from types import TracebackType
-from typing import Final, Self
+from contextlib import ExitStack, suppress
+from socketserver import BaseServer
+from typing import Any, Final
 
 import structlog
+from pydicom import config as pydicom_config
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, evt
+from pynetdicom import _config as pynetdicom_config
+from pynetdicom.association import Association
+from pynetdicom.dul import DULServiceProvider
+from pynetdicom.presentation import NonPatientObjectPresentationContexts
+from pynetdicom.sop_class import Verification
+from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from service.audit import Trail
 from service.logs import Pseudonyms
-from service.pacs.association import (
-    ABORT,
-    ASSOCIATE_REQUEST,
-    COMMAND,
-    DATA,
-    INVALID_PARAMETER,
-    LAST,
-    RELEASE_REQUEST,
-    UNEXPECTED_PDU,
-    AssociationError,
-    Connection,
-    Context,
-    Entity,
-    PeerGoneError,
-    negotiate,
-    values_of,
-)
-from service.pacs.commands import (
-    C_ECHO_REQUEST,
-    C_STORE_REQUEST,
-    MOST_COMMAND_BYTES,
-    Command,
-    CommandError,
-    answer_to,
-    read_command,
-)
-from service.pacs.incoming import (
-    NOT_UNDERSTOOD,
-    SUCCESS,
-    Desk,
-    Diary,
-    Instance,
-    Receiving,
-    TooLargeError,
-)
+from service.pacs.incoming import Diary, Receiving, Reception
 from service.pacs.receiving import ReceiveFolder
 from service.settings import ListenerSettings
 
 log = structlog.get_logger()
 
+IMPLEMENTATION_UID: Final = "2.25.130045090358412317111771450460822542655"
+IMPLEMENTATION_NAME: Final = "VERTEBRAL_ACUITY"
+"""By which peers know this software (PS3.7 D.3.3.2)."""
+
+PDU_BYTES: Final = 128 << 10
+"""Largest PDU we ask for: dcmtk's most. The usual 16 KiB makes eight times as many of them."""
+
+MOST_PDU_BYTES: Final = 1 << 20
+"""Beyond what was agreed for data by more than any association request needs."""
+
 _MIB: Final = 1 << 20
 _WAITING_EACH: Final = 2
 """Connections for every association that may be: room to tell a few that there are too many."""
 
+_ALL: Final = int(socket.MSG_WAITALL)
+
 
 class Listener:
-    """Takes associations until it is closed.
+    """Takes associations until it is closed; one in a process.
 
     Args:
         settings: Whom to take them from, and how much at a time.
@@ -84,16 +69,15 @@ class Listener:
         trail: Trail | None = None,
     ) -> None:
         self._settings = settings
-        self._trail = trail
-        self._entity = Entity(settings.ae_title, settings.calling_aes)
         self._folder = folder
         self._pseudonyms = pseudonyms
+        self._trail = trail
         self._receiving = Receiving(
             settings.max_instance_mb * _MIB, settings.max_receiving_mb * _MIB
         )
-        self._associations = threading.BoundedSemaphore(settings.max_associations)
         self._server: _Server | None = None
         self._thread = threading.Thread()
+        self._process = ExitStack()
 
     @property
     def port(self) -> int:
@@ -106,201 +90,179 @@ class Listener:
         Raises:
             OSError: The port is taken.
         """
-        self._server = _Server(self)
+        self._set_process()
+        host = self._settings.host
+        # The library takes names for IPv6.
+        numeric = host if ":" in host else socket.gethostbyname(host)
+        self._server = self._entity().make_server(
+            (numeric, self._settings.port),
+            evt_handlers=[(evt.EVT_CONN_OPEN, self._welcome)],
+            server_class=_Server,
+            request_handler=_Handler,
+        )
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="listener", daemon=True
         )
         self._thread.start()
 
+    def _entity(self) -> Any:  # noqa: ANN401  pynetdicom is untyped here
+        settings = self._settings
+        entity = AE(settings.ae_title)
+        entity.implementation_class_uid = IMPLEMENTATION_UID
+        entity.implementation_version_name = IMPLEMENTATION_NAME
+        entity.require_called_aet = True
+        entity.require_calling_aet = list(settings.calling_aes)
+        entity.maximum_associations = settings.max_associations
+        entity.maximum_pdu_size = PDU_BYTES
+        entity.acse_timeout = settings.timeout_s
+        entity.dimse_timeout = settings.timeout_s
+        entity.network_timeout = settings.timeout_s
+        entity.add_supported_context(Verification)
+        for context in NonPatientObjectPresentationContexts:
+            entity.add_supported_context(context.abstract_syntax, ALL_TRANSFER_SYNTAXES)
+        return entity
+
     def close(self) -> None:
         """Stop; an instance under way is not acknowledged and will be sent again."""
-        if self._server is None:
-            return
-        self._server.shutdown()
-        self._server.hang_up()
-        self._server.server_close()
-        self._thread.join()
+        if self._server is not None:
+            # Not the library's, which looks for servers where only its `start_server` puts them.
+            BaseServer.shutdown(self._server)
+            self._server.hang_up()
+            self._server.server_close()
+            self._thread.join()
+        self._process.close()
 
-    def serve(self, peer: socket.socket, address: str) -> None:
-        """See one connection through to its end."""
-        connection = Connection(peer, self._settings.timeout_s)
-        try:
-            self._serve(connection, address)
-        except AssociationError as error:
-            log.warning("association_ended", code="protocol", reason=error.reason)
-            connection.abort(error.reason)
-        except TooLargeError:
-            log.warning("association_ended", code="content_too_large")
-            connection.abort(0)
-        except PeerGoneError:
-            log.info("association_ended", code="peer_gone")
+    def _set_process(self) -> None:
+        """Set what the library has one of in a process, until the listener is closed."""
+        before = threading.excepthook
 
-    def _serve(self, connection: Connection, address: str) -> None:
-        kind, body = connection.read()
-        if kind != ASSOCIATE_REQUEST:
-            raise AssociationError(UNEXPECTED_PDU)
-        free = self._associations.acquire(blocking=False)
-        try:
-            answer = negotiate(bytes(body), self._entity, full=not free)
-            diary = Diary(self._trail, f"ae:{answer.calling}", address)
-            if answer.contexts is None:
-                diary.rejected()
-                log.warning("association_rejected", calling=self._pseudonyms.of(answer.calling))
-                connection.reject(answer.pdu)
+        def note_failure(failure: threading.ExceptHookArgs) -> None:
+            # A broken message may end a thread of the library's, and the usual words on that quote
+            # the message.
+            if not isinstance(failure.thread, DULServiceProvider | Association):
+                before(failure)
                 return
-            connection.send(answer.pdu)
-            desk = Desk(self._folder, self._receiving, diary)
-            with _Messages(connection, answer.contexts, desk) as messages:
-                self._converse(connection, messages)
-        finally:
-            if free:
-                self._associations.release()
+            log.warning("association_failed", error=failure.exc_type.__name__)
+            if isinstance(failure.thread, DULServiceProvider):
+                failure.thread.to_user_queue.put(None)  # the other thread may wait for a request
 
-    def _converse(self, connection: Connection, messages: _Messages) -> None:
-        while True:
-            kind, body = connection.read()
-            if kind == DATA:
-                for context_id, control, fragment in values_of(body):
-                    messages.take(context_id, control, fragment)
-            elif kind == RELEASE_REQUEST:
-                connection.release()
-                return
-            elif kind == ABORT:
-                return
-            else:
-                raise AssociationError(UNEXPECTED_PDU)
+        def any_uid(_uid: str) -> tuple[bool, str]:
+            return True, ""
 
-    @property
-    def settings(self) -> ListenerSettings:
-        """As they were given."""
-        return self._settings
+        for owner, name, value in (
+            (threading, "excepthook", note_failure),
+            # Its own log quotes what was received.
+            (pynetdicom_config, "LOG_HANDLER_LEVEL", "none"),
+            # Vendors' private classes included: a study must not fail at its sender because of an
+            # object in it that we will not use.
+            (pynetdicom_config, "UNRESTRICTED_STORAGE_SERVICE", True),
+            # Instances are written as they come, into temporary files beside where they will be.
+            (pynetdicom_config, "STORE_RECV_CHUNKED_DATASET", True),
+            (tempfile, "tempdir", str(self._folder.parts)),
+            # A UID that is none is answered by us; else it is an abort, and a warning that quotes.
+            (pynetdicom_config, "VALIDATORS", pynetdicom_config.VALIDATORS | {"UI": any_uid}),
+            (pydicom_config.settings, "reading_validation_mode", pydicom_config.IGNORE),
+        ):
+            self._process.callback(setattr, owner, name, getattr(owner, name))
+            setattr(owner, name, value)
 
-
-class _Handler(BaseRequestHandler):
-    def handle(self) -> None:
-        server = self.server
-        if isinstance(server, _Server):
-            server.listener.serve(self.request, str(self.client_address[0]))
+    def _welcome(self, event: Any) -> None:  # noqa: ANN401
+        """Be there before an association begins."""
+        diary = Diary(self._trail, event.assoc.requestor, self._pseudonyms)
+        reception = Reception(event.assoc, self._folder, self._receiving, diary)
+        if self._server is not None:
+            self._server.receptions[event.address] = reception
 
 
-class _Server(ThreadingTCPServer):
-    """Threads for connections, so many and no more."""
+class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # pynetdicom is untyped here
+    """A thread for each connection, so many and no more.
 
-    allow_reuse_address = True
-    daemon_threads = False  # they are waited for when the server closes
+    Attributes:
+        receptions: Of the connections that are open, by address.
+    """
+
     request_queue_size = 64
 
-    def __init__(self, listener: Listener) -> None:
-        settings = listener.settings
-        self.listener = listener
-        self._most = settings.max_associations * _WAITING_EACH
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401
+        self.receptions: dict[object, Reception] = {}
         self._open: set[socket.socket] = set()
-        self._lock = threading.Lock()
-        if ":" in settings.host:
-            self.address_family = socket.AF_INET6
-        super().__init__((settings.host, settings.port), _Handler)
+        super().__init__(*arguments, **options)
 
-    def verify_request(self, request: object, client_address: object) -> bool:  # noqa: ARG002
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Take a connection."""
+        accepted, address = super().get_request()
+        return _Connection(accepted, self.ae.network_timeout), address
+
+    def verify_request(self, request: socket.socket, client_address: object) -> bool:  # noqa: ARG002
         """Whether there is a thread for another connection."""
-        with self._lock:
-            if len(self._open) >= self._most or not isinstance(request, socket.socket):
-                return False
-            self._open.add(request)
+        if len(self._open) >= self.ae.maximum_associations * _WAITING_EACH:
+            return False
+        self._open.add(request)
         return True
 
-    def close_request(self, request: object) -> None:
-        """Close a connection whose thread has ended."""
-        if isinstance(request, socket.socket):
-            with self._lock:
-                self._open.discard(request)
-            request.close()
+    def close_request(self, request: socket.socket) -> None:
+        """Close a connection that has ended."""
+        self._open.discard(request)
+        super().close_request(request)
 
     def hang_up(self) -> None:
         """End every connection; their threads see that the peer is gone."""
-        with self._lock:
-            for peer in self._open:
-                with suppress(OSError):
-                    peer.shutdown(socket.SHUT_RDWR)
+        for connection in list(self._open):
+            with suppress(OSError):  # it has just ended by itself
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
         """Say that a connection ended in a way that nobody thought of, without quoting it."""
         log.error("association_failed", error=type(sys.exception()).__name__)
 
 
-class _Messages:
-    """Puts the messages of one association together, one at a time, and answers them."""
+class _Handler(RequestHandler):  # type: ignore[misc]  # pynetdicom is untyped here
+    """Sees one connection through to its end."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        contexts: Mapping[int, Context],
-        desk: Desk,
-    ) -> None:
-        self._connection = connection
-        self._contexts = contexts
-        self._desk = desk
-        self._encoded = bytearray()
-        self._instance: Instance | None = None
+    def handle(self) -> None:
+        """Start its association, which has threads of its own, and wait for it."""
+        super().handle()
+        self.server.receptions.pop(self.client_address).see_out()
 
-    def __enter__(self) -> Self:
-        return self
+    def finish(self) -> None:
+        """Close the connection, which the library leaves open when the peer was first."""
+        self.server.close_request(self.request)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Leave nothing of an instance that did not come to its end."""
-        if self._instance is not None:
-            self._instance.close()
 
-    def take(self, context_id: int, control: int, fragment: memoryview) -> None:
-        """Take the next fragment of a message.
+class _Connection(socket.socket):
+    """A connection that takes no PDU larger than any may be, and takes it from the system at once.
 
-        Raises:
-            AssociationError: It belongs to no message that may be sent here.
-            TooLargeError: The instance is too large.
-            PeerGoneError: The message could not be answered.
+    The library believes a stated length of up to 4 GiB, and reads it by 4 KiB.
+
+    Args:
+        accepted: Taken over.
+        timeout_s: Silence, or time that an answer is not taken, after which it is an error.
+    """
+
+    def __init__(self, accepted: socket.socket, timeout_s: float) -> None:
+        super().__init__(fileno=accepted.detach())
+        self._body = memoryview(b"")
+        self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Not `settimeout`, which would have every read wait for two calls.
+        duration = struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1e6))
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, duration)
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, duration)
+
+    def recv(self, count: int, _flags: int = 0, /) -> Any:  # noqa: ANN401  bytes or a view of them
+        """Read as the library does: the head of a PDU, then its body piece by piece.
+
+        Returns:
+            Nothing when the PDU is too large or cut off, as at the end of the connection.
         """
-        if control & COMMAND:
-            self._take_command(context_id, control, fragment)
-            return
-        instance = self._instance
-        if instance is None or context_id != instance.context_id:
-            raise AssociationError(UNEXPECTED_PDU)
-        instance.write(fragment)
-        if control & LAST:
-            self._instance = None
-            self._answer(context_id, instance.request, instance.admit())
-
-    def _take_command(self, context_id: int, control: int, fragment: memoryview) -> None:
-        if self._instance is not None:
-            raise AssociationError(UNEXPECTED_PDU)
-        self._encoded += fragment
-        if len(self._encoded) > MOST_COMMAND_BYTES:
-            raise AssociationError(INVALID_PARAMETER)
-        if not control & LAST:
-            return
-        try:
-            request = read_command(self._encoded)
-        except CommandError as error:
-            raise AssociationError(INVALID_PARAMETER) from error
-        self._encoded.clear()
-        context = self._contexts.get(context_id)
-        if context is None:
-            raise AssociationError(INVALID_PARAMETER)
-        self._begin(context_id, context, request)
-
-    def _begin(self, context_id: int, context: Context, request: Command) -> None:
-        if request.field == C_ECHO_REQUEST and not request.dataset_follows:
-            self._answer(context_id, request, SUCCESS)
-        elif request.field != C_STORE_REQUEST:
-            raise AssociationError(UNEXPECTED_PDU)
-        elif not request.dataset_follows:
-            self._answer(context_id, request, NOT_UNDERSTOOD)
-        else:
-            self._instance = Instance(context_id, context, request, self._desk)
-
-    def _answer(self, context_id: int, request: Command, status: int) -> None:
-        self._connection.answer(context_id, answer_to(request, status))
+        if self._body:
+            piece, self._body = self._body[:count], self._body[count:]
+            return piece
+        head = super().recv(count, _ALL)
+        length = int.from_bytes(head[2:], "big")
+        if len(head) < count or length > MOST_PDU_BYTES:
+            return b""
+        body = super().recv(length, _ALL)
+        if len(body) < length:
+            return b""
+        self._body = memoryview(body)
+        return head

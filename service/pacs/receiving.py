@@ -111,7 +111,7 @@ class ReceiveFolder:
 
     def __init__(self, root: Path, limits: Limits, min_free_bytes: int = 0) -> None:
         self.limits = limits
-        self._parts = root / "parts"
+        self.parts = root / "parts"
         self._studies = root / "studies"
         self._expected = root / "expected"
         self._submitted = root / "submitted"
@@ -121,7 +121,7 @@ class ReceiveFolder:
 
     def open(self) -> None:
         """Make the folders."""
-        for folder in (self._parts, self._studies, self._expected, self._submitted):
+        for folder in (self.parts, self._studies, self._expected, self._submitted):
             folder.mkdir(parents=True, exist_ok=True)
 
     def check_room(self) -> None:
@@ -130,16 +130,16 @@ class ReceiveFolder:
         Raises:
             StorageFullError: Less than the watermark is free.
         """
-        if shutil.disk_usage(self._parts).free < self._min_free_bytes:
+        if shutil.disk_usage(self.parts).free < self._min_free_bytes:
             raise StorageFullError("the disk is too full to take more studies")
 
     def new_part(self) -> Path:
         """A path for one instance that is to be received."""
-        return self._parts / f"{uuid4().hex}.part"
+        return self.parts / f"{uuid4().hex}.part"
 
     def new_staging(self) -> Path:
         """Make an empty folder for several instances that are to be received together."""
-        staging = self._parts / uuid4().hex
+        staging = self.parts / uuid4().hex
         staging.mkdir()
         return staging
 
@@ -301,7 +301,7 @@ class ReceiveFolder:
             How many there were.
         """
         before = time.time() - older_than_s
-        stale = [path for path in self._parts.iterdir() if path.stat().st_mtime < before]
+        stale = [path for path in self.parts.iterdir() if path.stat().st_mtime < before]
         for path in stale:
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
