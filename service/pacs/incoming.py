@@ -178,14 +178,17 @@ class Reception:
             self._abort("protocol")
 
     def _keep(self, message: Any, size: int = 0) -> bool:  # noqa: ANN401
-        """Remember the file that the library writes a message to, which is whole or will not be.
+        """Remember the file that the library writes a message to, and add to its size.
 
-        It is public only for an instance that came whole, and then only its name.
+        The library tells of a file only once its message is whole, and of some never.
         """
         file: IO[bytes] | None = getattr(message, "_data_set_file", None)
-        if file is not None:
-            self._files[Path(file.name)] = (file, size)
-        return file is not None
+        if file is None:
+            return False
+        part = Path(file.name)
+        _, before = self._files.get(part, (file, 0))
+        self._files[part] = (file, before + size)
+        return True
 
     def _note_end(self, _event: object) -> None:
         """Have the library not wait for a request on a connection that was closed without any."""

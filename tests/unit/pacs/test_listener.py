@@ -22,10 +22,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPE
 from pynetdicom import AE, _config, build_context
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.dsutils import decode, encode
-from pynetdicom.pdu import A_ASSOCIATE_RQ
-from pynetdicom.pdu_primitives import A_ASSOCIATE, MaximumLengthNotification
-from pynetdicom.pdu_primitives import ImplementationClassUIDNotification as ImplementationClass
+from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import (
     ColorPaletteStorage,
     MRImageStorage,
@@ -33,6 +30,7 @@ from pynetdicom.sop_class import (
     StorageCommitmentPushModel,
     Verification,
 )
+from structlog.testing import capture_logs
 
 from service.ingest.safety import Limits
 from service.logs import Pseudonyms
@@ -49,6 +47,7 @@ from service.pacs.receiving import ReceiveFolder
 from service.settings import ListenerSettings
 from tests import builders
 from tests.integration.pacs.peers import until
+from tests.unit.pacs.raw_peer import COMMAND, LAST, fragment, raw, request, status_of, store_request
 from tests.unit.pacs.stand_ins import instances, own
 
 # Of pynetdicom's on the sender's side: it forgets a socket that its peer was first to close. Ours
@@ -56,9 +55,6 @@ from tests.unit.pacs.stand_ins import instances, own
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
 )
-
-COMMAND, LAST = 1, 2
-"""Bits of a message control header (PS3.8 E.2)."""
 
 PRIVATE_CLASS = "1.2.826.0.1.3680043.8.498.77.1"
 PRIVATE_SYNTAX = "1.2.826.0.1.3680043.8.498.77.2"
@@ -233,66 +229,11 @@ def test_a_dataset_with_an_invalid_uid_is_refused(
     assert list(tmp_path.glob("received/parts/*")) == []
 
 
-def request(
-    *contexts: tuple[str, list[str]], calling: str = "MR1", called: str = "ACUITY"
-) -> bytes:
-    """A request for an association, as pynetdicom writes it."""
-    primitive = A_ASSOCIATE()
-    primitive.application_context_name = "1.2.840.10008.3.1.1.1"
-    primitive.calling_ae_title, primitive.called_ae_title = calling, called
-    proposed = [build_context(abstract, transfer) for abstract, transfer in contexts]
-    for number, context in enumerate(proposed):
-        context.context_id = 2 * number + 1
-    primitive.presentation_context_definition_list = proposed
-    length, implementation = MaximumLengthNotification(), ImplementationClass()
-    length.maximum_length_received = 16382
-    implementation.implementation_class_uid = "1.2.3"
-    primitive.user_information = [length, implementation]
-    pdu = A_ASSOCIATE_RQ()
-    pdu.from_primitive(primitive)
-    return bytes(pdu.encode())
-
-
-def raw(listener: Listener) -> socket.socket:
-    """A connection on which MR storage was agreed as context 1."""
-    peer = socket.create_connection(("127.0.0.1", listener.port), timeout=10)
-    peer.sendall(request((MRImageStorage, [ExplicitVRLittleEndian])))
-    kind, length = struct.unpack(">BxI", peer.recv(6, socket.MSG_WAITALL))
-    assert kind == 2
-    peer.recv(length, socket.MSG_WAITALL)
-    return peer
-
-
-def fragment(control: int, content: bytes, context_id: int = 1) -> bytes:
-    value = struct.pack(">IBB", len(content) + 2, context_id, control) + content
-    return struct.pack(">BxI", 4, len(value)) + value
-
-
-def element(number: int, value: bytes) -> bytes:
-    return struct.pack("<HHI", 0, number, len(value)) + value
-
-
-def store_request(named: bytes, field: int = 1, dataset_type: int = 1) -> bytes:
-    return (
-        element(0x0002, MRImageStorage.encode() + b"\0")
-        + element(0x0100, struct.pack("<H", field))
-        + element(0x0110, b"\x07\0")
-        + element(0x0800, struct.pack("<H", dataset_type))
-        + element(0x1000, named)
-    )
-
-
-def status_of(peer: socket.socket) -> int:
-    _, length = struct.unpack(">BxI", peer.recv(6, socket.MSG_WAITALL))
-    answer = peer.recv(length, socket.MSG_WAITALL)
-    return int(decode(BytesIO(answer[6:]), True, True).Status)  # noqa: FBT003
-
-
 @pytest.mark.parametrize("named", [b"../../evil", b"1.2." + b"3" * 70, b"1.2.\xff"])
 def test_a_request_that_names_no_uid_is_refused(
     listener: Listener, tmp_path: Path, named: bytes
 ) -> None:
-    with raw(listener) as peer:
+    with raw(listener.port) as peer:
         peer.sendall(fragment(COMMAND | LAST, store_request(named)))
         peer.sendall(fragment(LAST, b"anything"))
         assert status_of(peer) == INVALID_INSTANCE
@@ -304,7 +245,7 @@ def test_a_request_that_names_no_uid_is_refused(
 def test_an_instance_of_a_class_that_was_not_agreed_is_refused(
     listener: Listener, tmp_path: Path
 ) -> None:
-    with raw(listener) as peer:
+    with raw(listener.port) as peer:
         other = store_request(b"1.2").replace(b"1.1.4\0", b"1.1.2\0")
         peer.sendall(fragment(COMMAND | LAST, other) + fragment(LAST, b"anything"))
         assert status_of(peer) == CLASS_NOT_SUPPORTED
@@ -335,7 +276,7 @@ def test_an_instance_of_a_class_that_was_not_agreed_is_refused(
 def test_what_belongs_nowhere_ends_its_association(
     listener: Listener, tmp_path: Path, sent: bytes
 ) -> None:
-    with raw(listener) as peer:
+    with raw(listener.port) as peer:
         peer.sendall(sent)
         assert_ended(peer)
     with associated(listener) as association:
@@ -352,7 +293,7 @@ def assert_ended(peer: socket.socket) -> None:
 
 def test_a_peer_that_falls_silent_in_a_pdu_is_gone(make_listener: ListenerMaker) -> None:
     listener = make_listener(timeout_s=0.3)
-    with raw(listener) as peer:
+    with raw(listener.port) as peer:
         peer.sendall(b"\x04\0\0\0")  # and nothing more
         assert_ended(peer)
 
@@ -384,7 +325,7 @@ def test_no_broken_command_stops_the_listener(serving: Listener, data: st.DataOb
     command = bytearray(store_request(b"1.2"))
     for _ in range(data.draw(st.integers(1, 4))):
         command[data.draw(st.integers(0, len(command) - 1))] = data.draw(st.integers(0, 255))
-    with raw(serving) as peer:
+    with raw(serving.port) as peer:
         peer.sendall(fragment(COMMAND | LAST, bytes(command)) + fragment(LAST, b"anything"))
     assert _established(serving)
 
@@ -412,7 +353,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listener]:
 def test_a_sender_that_is_cut_off_leaves_nothing(
     listener: Listener, tmp_path: Path, then: bytes
 ) -> None:
-    with raw(listener) as peer:
+    with raw(listener.port) as peer:
         peer.sendall(fragment(COMMAND | LAST, store_request(b"1.2")) + fragment(0, b"x" * 1000))
         until(lambda: any(path.stat().st_size > 1000 for path in parts(tmp_path)))
         peer.sendall(then + fragment(0, b"x" * 1000))
@@ -440,7 +381,7 @@ def _established(listener: Listener) -> bool:
 
 def test_closing_ends_what_is_under_way(make_listener: ListenerMaker, tmp_path: Path) -> None:
     listener = make_listener()
-    with raw(listener) as peer:
+    with raw(listener.port) as peer:
         peer.sendall(fragment(COMMAND | LAST, store_request(b"1.2")) + fragment(0, b"x" * 1000))
         until(lambda: bool(parts(tmp_path)))
         listener.close()
@@ -453,7 +394,7 @@ def test_instances_received_together_have_a_limit(
 ) -> None:
     listener = make_listener(max_receiving_mb=1)
     half = fragment(0, b"x" * (600 << 10))
-    with raw(listener) as first, raw(listener) as second:
+    with raw(listener.port) as first, raw(listener.port) as second:
         first.sendall(fragment(COMMAND | LAST, store_request(b"1.2")) + half)
         until(lambda: any(path.stat().st_size > 600 << 10 for path in parts(tmp_path)))
         second.sendall(fragment(COMMAND | LAST, store_request(b"1.3")) + half)
@@ -480,7 +421,7 @@ def test_without_room_not_even_a_refused_instance_fills_the_disk(
     make_listener: ListenerMaker, tmp_path: Path
 ) -> None:
     listener = make_listener(min_free_bytes=1 << 60)
-    with raw(listener) as peer:
+    with raw(listener.port) as peer:
         peer.sendall(fragment(COMMAND | LAST, store_request(b"1.2")))
         with suppress(ConnectionError):
             for _ in range(64):
@@ -514,6 +455,20 @@ def test_too_large_an_instance_ends_its_association_alone(
             assert "Status" not in association.send_c_store(large)
         assert other.send_c_store(instances(1)[0]).Status == SUCCESS
     assert len(stored(tmp_path)) == 1
+
+
+def test_an_instance_that_is_too_large_by_its_last_fragment_is_not_stored(
+    make_listener: ListenerMaker, tmp_path: Path
+) -> None:
+    listener = make_listener(max_instance_mb=1)
+    with capture_logs() as logs, raw(listener.port) as peer:
+        half = b"x" * (600 << 10)
+        peer.sendall(fragment(COMMAND | LAST, store_request(b"1.2")) + fragment(0, half))
+        peer.sendall(fragment(LAST, half))
+        assert_ended(peer)
+        until(lambda: not parts(tmp_path))
+        listener.close()
+    assert [each["event"] for each in logs] == ["association_aborted", "association_ended"]
 
 
 def test_implicit_stays_implicit(listener: Listener, tmp_path: Path) -> None:
