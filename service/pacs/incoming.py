@@ -126,7 +126,7 @@ class Reception:
         self._receiving = receiving
         self._diary = diary
         self._size = 0
-        self._files: dict[Path, tuple[IO[bytes], int]] = {}
+        self._files: dict[str, tuple[IO[bytes], int]] = {}
         self._aborted = False
         association.bind(evt.EVT_ACSE_SENT, self._note_answer)
         association.bind(evt.EVT_DATA_RECV, self._note_data)
@@ -140,9 +140,9 @@ class Reception:
         self._association.dul.kill_dul()  # where a fault has ended the one thread alone
         self._association.dul.join()
         self._keep(self._association.dimse.message)
-        for part, (file, size) in self._files.items():
+        for name, (file, size) in self._files.items():
             file.close()
-            part.unlink(missing_ok=True)
+            Path(name).unlink(missing_ok=True)
             self._size += size
         self._receiving.forget(self._size)
         if not self._association.is_released:
@@ -185,9 +185,8 @@ class Reception:
         file: IO[bytes] | None = getattr(message, "_data_set_file", None)
         if file is None:
             return False
-        part = Path(file.name)
-        _, before = self._files.get(part, (file, 0))
-        self._files[part] = (file, before + size)
+        _, before = self._files.get(file.name, (file, 0))
+        self._files[file.name] = (file, before + size)
         return True
 
     def _note_end(self, _event: object) -> None:
@@ -206,7 +205,7 @@ class Reception:
         part: Path | None = event.dataset_path
         if part is None:
             return NOT_UNDERSTOOD
-        _, size = self._files.pop(part)
+        _, size = self._files.pop(str(part))
         try:
             if self._aborted:
                 # The library's state machine breaks on an answer after an abort.
