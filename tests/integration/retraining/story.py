@@ -19,6 +19,7 @@ import httpx2
 import numpy as np
 
 SAME_BODY_MM = 12.0
+VISIBLE_FROM = 1.28
 READER = {"name": "Reader^Perfect", "organization": "Tests"}
 
 
@@ -172,6 +173,8 @@ def _said(level: Mapping[str, Any], truths: list[Mapping[str, Any]]) -> dict[str
         return None
     extent, fractured = truth["edema_fraction"], truth["acuity"] != "no_fracture"
     edema = "present" if extent >= 0.05 else "absent" if extent <= 0.005 else "indeterminate"
+    if edema == "present" and (truth.get("edema_contrast") or VISIBLE_FROM) < VISIBLE_FROM:
+        edema = "indeterminate"  # who reads images does not see what outshines nothing
     acuity = truth["acuity"]
     if acuity == "unhealed" and edema != "present":
         acuity = "indeterminate"

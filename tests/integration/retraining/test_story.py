@@ -136,7 +136,7 @@ def test_the_whole_story(tmp_path: Path) -> None:
         reviews = [review(client, study) for study in sorted((studies / "local").iterdir())]
         assert sum(reviewed is None for reviewed in reviews) <= len(reviews) // 5
         site.acuity(
-            "train", "manifest", "reviews", site.work / "reviews", "--validation", 0.4, "--test", 0,
+            "train", "manifest", "reviews", site.work / "reviews", "--validation", 0.5, "--test", 0,
             "--out", manifest,
         )  # fmt: skip
         site.acuity("train", "manifest", "check", manifest)

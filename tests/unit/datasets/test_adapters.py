@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -298,6 +299,27 @@ def test_synthetic_studies_say_what_a_perfect_reader_would(tmp_path: Path) -> No
         row.split for row in adapted.rows if row.patient_key == adapted.rows[0].patient_key
     } == {RULE.of(adapted.rows[0].patient_key)}
     assert check_manifest(write_manifest(tmp_path / "m.parquet", adapted.rows)).errors == ()
+
+
+@pytest.mark.parametrize(
+    ("contrast", "edema", "acuity"),
+    [
+        (1.1, "indeterminate", "indeterminate"),
+        (1.5, "present", "unhealed"),
+        (None, "present", "unhealed"),
+    ],
+)
+def test_nobody_is_asked_for_an_edema_that_outshines_nothing(
+    tmp_path: Path, contrast: float | None, edema: str, acuity: str
+) -> None:
+    sample = Path(__file__).resolve().parents[3] / "data_samples" / "pathological_dixon"
+    shutil.copytree(sample, tmp_path / "study")
+    truth = json.loads((sample / "truth.json").read_text())
+    (broken,) = [level for level in truth["levels"] if level["acuity"] == "unhealed"]
+    broken["edema_contrast"] = contrast
+    (tmp_path / "study" / "truth.json").write_text(json.dumps(truth))
+    (row,) = [row for row in phantom_rows(tmp_path, RULE).rows if row.level == broken["level"]]
+    assert (row.edema, row.acuity) == (edema, acuity)
 
 
 def test_a_folder_without_synthetic_studies(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tests.unit.phantom_dicom.drawn import AnyPlane, drawn_case, drawn_grid, tin
 from training.phantom.dicom.label_maps import LESION_CLASSES, labels_on
 from training.phantom.dicom.recipe import ExtraSeries
 from training.phantom.dicom.study import WrittenStudy, write_study
-from training.phantom.dicom.truth import visibility
+from training.phantom.dicom.truth import edema_contrasts, visibility
 from training.phantom.painting.tissues import LevelTruth
 from training.phantom.scanner.protocols import Site
 from training.phantom.stamp import PHANTOM_VERSION
@@ -49,6 +49,27 @@ def test_every_field_of_a_level_is_there(tmp_path: Path) -> None:
     acuity = {level["level"]: level["acuity"] for level in truth["levels"]}
     assert acuity["L2"] == "unhealed"
     assert acuity["L1"] == "no_fracture"
+
+
+def test_edema_is_held_against_the_marrow_around_it() -> None:
+    body = np.zeros((1, 4, 30), np.uint8)
+    for index in (1, 2, 3):
+        body[:, :, 10 * index - 10 : 10 * index - 2] = index
+    signal = np.full(body.shape, 2.0, np.float32)
+    signal[body == 0] = 50.0  # discs say nothing
+    wet = np.zeros(body.shape, bool)
+    wet[:, :, 10:14] = True
+    signal[:, :, 10:14] = 5.0
+    assert edema_contrasts(signal, body, wet) == {2: pytest.approx(2.5)}
+    everywhere = body > 0
+    assert edema_contrasts(signal, body, everywhere) == dict.fromkeys((1, 2, 3), np.inf)
+
+
+def test_a_drawn_edema_has_a_contrast_and_other_bodies_none(tmp_path: Path) -> None:
+    _, truth = written(tmp_path)
+    told = {level["level"]: level["edema_contrast"] for level in truth["levels"]}
+    assert told["L2"] > 1.0
+    assert told["L1"] is None
 
 
 def test_truth_names_the_version_of_the_phantom(tmp_path: Path) -> None:

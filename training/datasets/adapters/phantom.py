@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from math import exp
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from training.datasets.errors import SourceLayoutError
 from training.datasets.rows import NOT_SCORED, LabelRow
 from training.datasets.split import SplitRule
 from training.phantom.dicom.truth import TRUTH_SCHEMA
+from training.scorer.pool import FAINTEST_CONTRAST
 from training.scorer.targets import EDEMA_ABSENT, EDEMA_PRESENT
 
 _DRAWN_AS: Final = {
@@ -92,12 +94,20 @@ def _level(level: Mapping[str, Any], position: int) -> dict[str, Any]:
     }
 
 
+def _faint(level: Mapping[str, Any]) -> bool:
+    """Whether no reader would see the edema; studies of older versions do not say."""
+    contrast = level.get("edema_contrast")
+    return contrast is not None and contrast < exp(FAINTEST_CONTRAST)
+
+
 def _labels(level: Mapping[str, Any]) -> dict[str, Any]:
     """Labels as a perfect reader would give them: what is too faint to call is indeterminate."""
     extent = level["edema_fraction"]
     edema = Call.INDETERMINATE
-    if extent >= EDEMA_PRESENT or extent <= EDEMA_ABSENT:
-        edema = Call.PRESENT if extent >= EDEMA_PRESENT else Call.ABSENT
+    if extent <= EDEMA_ABSENT:
+        edema = Call.ABSENT
+    elif extent >= EDEMA_PRESENT and not _faint(level):
+        edema = Call.PRESENT
     acuity = Acuity(level["acuity"])
     fractured = acuity is not Acuity.NO_FRACTURE
     if acuity is Acuity.UNHEALED and edema is not Call.PRESENT:

@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import product
+from math import isinf
 from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.anatomy import LABEL_VALUES
 from models.geometry import to_index
@@ -21,7 +23,7 @@ from training.phantom.dicom.identity import Identity
 from training.phantom.dicom.label_maps import LESION_CLASSES, labels_on, lesion_labels
 from training.phantom.dicom.modules import Person
 from training.phantom.dicom.nifti import write_labels
-from training.phantom.painting.tissues import LevelTruth, TissueGrid
+from training.phantom.painting.tissues import EDEMA_FREE_WATER, LevelTruth, TissueGrid
 from training.phantom.scanner.truth import truth_on
 from training.phantom.stamp import PHANTOM_VERSION
 
@@ -52,12 +54,15 @@ class LabelMaps:
         directory: Where maps are written.
         by_grid: Name of the label map of each grid that was seen.
         lesions: (file, series) of the lesion map, once a fluid-sensitive scan was seen.
+        edema_contrast: Index of a body to how many times its edema outshines the marrow around it
+            in that scan; bodies without edema have none.
     """
 
     levels: Sequence[LevelTruth]
     directory: Path
     by_grid: dict[bytes, str] = field(default_factory=dict)
     lesions: tuple[str, str] | None = None
+    edema_contrast: dict[int, float] = field(default_factory=dict)
 
     def add(self, grid: TissueGrid, volume: Volume, number: int) -> None:
         """Write what is still missing for a scan.
@@ -68,9 +73,9 @@ class LabelMaps:
             number: Its series number.
         """
         key = _grid_key(volume)
+        _, body = truth_on(grid, volume)
         if key not in self.by_grid:
             name = f"truth_{number}.nii.gz" if self.by_grid else "truth.nii.gz"
-            _, body = truth_on(grid, volume)
             names = np.zeros(256, dtype=np.uint8)
             for level in self.levels:
                 names[level.index] = LABEL_VALUES[level.level]
@@ -81,10 +86,36 @@ class LabelMaps:
             labels = labels_on(lesions, grid, volume)
             write_labels(self.directory / "lesions.nii.gz", labels, volume.affine)
             self.lesions = ("lesions.nii.gz", volume.series_instance_uid)
+            wet = labels_on((grid.free_water >= EDEMA_FREE_WATER).astype(np.uint8), grid, volume)
+            self.edema_contrast = edema_contrasts(volume.array, body, wet > 0)
 
     def of(self, volume: Volume) -> str | None:
         """File with the labels on a volume's grid, None where none was made."""
         return self.by_grid.get(_grid_key(volume))
+
+
+def edema_contrasts(
+    array: NDArray[np.float32], body: NDArray[np.integer], wet: NDArray[np.bool_]
+) -> dict[int, float]:
+    """How visible edema is: what a reader would hold it against is the marrow in view around it.
+
+    Args:
+        array: (slice, row, column) signal of a fluid-sensitive scan.
+        body: (slice, row, column) index of the body in each voxel, cranial to caudal from 1.
+        wet: (slice, row, column) edema and what is as wet.
+
+    Returns:
+        Index of every body with edema to its median over that of the body's and its neighbours'
+        other marrow; infinite where they have none.
+    """
+    found = {}
+    for index in np.unique(body[wet & (body > 0)]):
+        lesion = array[wet & (body == index)]
+        around = (body >= max(1, int(index) - 1)) & (body <= int(index) + 1)
+        rest = array[around & ~wet]
+        normal = float(np.median(rest)) if rest.size else 0.0
+        found[int(index)] = float(np.median(lesion)) / normal if normal > 0.0 else float("inf")
+    return found
 
 
 def _grid_key(volume: Volume) -> bytes:
@@ -146,7 +177,11 @@ def write_truth(
             "values": LESION_CLASSES,
         },
         "series": [_series_truth(c, s, maps) for c in series for s in c.stacks],
-        "levels": [_level_truth(level, seen) for level, seen in shown if seen != "outside"],
+        "levels": [
+            _level_truth(level, seen, maps.edema_contrast.get(level.index))
+            for level, seen in shown
+            if seen != "outside"
+        ],
     }
     path = maps.directory / "truth.json"
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -180,7 +215,7 @@ def _series_truth(content: SeriesContent, stack: Stack, maps: LabelMaps) -> dict
     }
 
 
-def _level_truth(level: LevelTruth, seen: str) -> dict[str, object]:
+def _level_truth(level: LevelTruth, seen: str, contrast: float | None) -> dict[str, object]:
     acuity = "no_fracture"
     if level.has_fracture:
         acuity = "unhealed" if level.unhealed else "healed"
@@ -192,6 +227,7 @@ def _level_truth(level: LevelTruth, seen: str) -> dict[str, object]:
         "width_mm": round(level.width_mm, 1),
         "height_loss_percent": round(level.height_loss_percent, 1),
         "edema_fraction": round(level.edema_fraction, 3),
+        "edema_contrast": None if contrast is None or isinf(contrast) else round(contrast, 3),
     }
     fields = plain(level)
     if not isinstance(fields, dict):
