@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from models.errors import BundleError
 from models.findings import Acuity, Call, Etiology
 from models.scorer.agreement import Agreement, read_agreements
+from models.scorer.combination import Combination, read_combination
 from models.scorer.contrast import ContrastRule
 from models.scorer.crops import PRESENCE
-from models.scorer.extent import ExtentModel, read_extent_model
+from models.scorer.extent import LINES, ExtentModel, read_extent_model
 from models.scorer.heads import BINARY_HEADS, HEADS
 
 SECTION: Final = "vertebral_acuity"
@@ -88,6 +89,7 @@ class ScorerCalibration:
         acuity_quantile: As `etiology_quantile`, of `acuity_chances`; empty for a bundle without.
         extent: Gives extents their interval; None for a bundle without.
         agreements: Ranges of measured signs that calls are held against.
+        combination: Weighs answers and measured signs together; None for a bundle without.
     """
 
     platt: Mapping[str, Platt]
@@ -100,9 +102,24 @@ class ScorerCalibration:
     acuity_quantile: Mapping[str, float] = field(default_factory=dict)
     extent: ExtentModel | None = None
     agreements: tuple[Agreement, ...] = ()
+    combination: Combination | None = None
+
+    def is_intact(self, heads: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """(level,) whether the network alone, by its (level, len(HEADS)) output, sees no fracture.
+
+        Heights are compared with such bodies; what is measured of them is then weighed.
+        """
+        logit = heads[:, HEADS.index("fracture")]
+        if self.combination is not None:
+            return np.asarray(logit < self.combination.intact_below)
+        chance = self.platt["fracture"].probability(logit)
+        return np.asarray(chance < self.operating_points["fracture"].low)
 
     def probabilities(self, heads: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
-        """Calibrated probabilities by head name from the network's (level, len(HEADS)) output."""
+        """Calibrated probabilities by head name of (level, len(HEADS)) answers.
+
+        Where the bundle has a combination, they are those that it gave.
+        """
         return {
             name: self.platt[name].probability(heads[:, HEADS.index(name)]) for name in BINARY_HEADS
         }
@@ -164,7 +181,7 @@ def read_calibration(metadata: Mapping[str, Any]) -> ScorerCalibration:
         calibration, points = section["calibration"], section["operating_points"]
         if tuple(calibration["heads"]) != HEADS:
             raise BundleError("the scorer bundle has other heads than this version reads")
-        return ScorerCalibration(
+        found = ScorerCalibration(
             platt={
                 name: Platt(float(pair["scale"]), float(pair["bias"]))
                 for name, pair in calibration["platt"].items()
@@ -193,9 +210,20 @@ def read_calibration(metadata: Mapping[str, Any]) -> ScorerCalibration:
             acuity_quantile=_quantiles(calibration.get("acuity_quantile", {})),
             extent=read_extent_model(calibration.get("extent")),
             agreements=read_agreements(calibration.get("agreements")),
+            combination=read_combination(calibration.get("combination"), LINES),
         )
+        _check_lines(found)
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise BundleError("the scorer bundle's calibration is incomplete") from error
+    return found
+
+
+def _check_lines(found: ScorerCalibration) -> None:
+    """Refuse a bundle whose extent has its regressions in two places, or in none."""
+    model = found.extent
+    elsewhere = model is not None and model.weights is None
+    if elsewhere != (found.combination is not None):
+        raise ValueError("either the combination or the extent holds the regressions")
 
 
 def _quantiles(stored: Mapping[str, Any]) -> dict[str, float]:

@@ -29,21 +29,32 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class ExtentModel:
-    """Three linear quantile regressions and the conformal margin of the outer two.
+    """Quantile regressions of the extent and the conformal margin of the outer two.
 
     Attributes:
-        weights: (3, 2 + len(READ_AT)) of `LINES` over a constant and `extent_features`.
+        weights: (3, 2 + len(READ_AT)) of `LINES` over a constant and `extent_features`; None where
+            the bundle's combination has the regressions.
         margin: Added on both sides, so that the interval covers as said; may be negative.
         coverage: Nominal.
     """
 
-    weights: NDArray[np.float64]
+    weights: NDArray[np.float64] | None
     margin: float
     coverage: float
 
-    def __call__(self, features: NDArray[np.float64]) -> Extent:
-        """Extent of one body from `extent_features`; the interval always holds the fraction."""
-        low, middle, high = self.weights @ np.concatenate([[1.0], features])
+    def lines(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(3,) `LINES` of one body from `extent_features`, by the model's own weights.
+
+        Raises:
+            ValueError: It has none.
+        """
+        if self.weights is None:
+            raise ValueError("this extent's regressions are part of a combination")
+        return np.asarray(self.weights @ np.concatenate([[1.0], features]))
+
+    def bounded(self, lines: NDArray[np.float64]) -> Extent:
+        """Extent of one body from its (3,) lines; the interval always holds the fraction."""
+        low, middle, high = lines
         fraction = float(np.clip(middle, 0.0, 1.0))
         below = float(np.clip(low - self.margin, 0.0, fraction))
         above = float(np.clip(high + self.margin, fraction, 1.0))
@@ -70,7 +81,9 @@ def read_extent_model(stored: Mapping[str, Any] | None) -> ExtentModel | None:
     """
     if stored is None:
         return None
-    weights = np.array([stored["weights"][line] for line in LINES], dtype=np.float64)
-    if weights.shape != (len(LINES), 2 + len(READ_AT)):
-        raise ValueError("the extent's weights have another shape")
+    weights = None
+    if stored["weights"] is not None:
+        weights = np.array([stored["weights"][line] for line in LINES], dtype=np.float64)
+        if weights.shape != (len(LINES), 2 + len(READ_AT)):
+            raise ValueError("the extent's weights have another shape")
     return ExtentModel(weights, float(stored["margin"]), float(stored["coverage"]))

@@ -33,6 +33,7 @@ from models.runtime import Session
 from models.scorer import calls
 from models.scorer.agreement import disagreements
 from models.scorer.calibration import FLUID_ONLY, ScorerCalibration, read_calibration, sequence_set
+from models.scorer.combination import MAP_COLUMNS, combination_table, map_shares
 from models.scorer.contrast import measure_contrast
 from models.scorer.crops import LevelCrops, extract_crops
 from models.scorer.distribution import distribution_score, distribution_statistics
@@ -40,9 +41,17 @@ from models.scorer.extent import Extent, extent_features
 from models.scorer.heads import HEADS, MIMICS, SHAPES, SIGNS
 from models.scorer.maps import painted, to_own_scale, values_in_bodies
 from models.scorer.measurements import HeightLoss, height_losses
-from models.scorer.signs import UNITS, height_signs, measure_signs, of_level
+from models.scorer.signs import (
+    UNITS,
+    height_loss_percent,
+    height_signs,
+    measure_signs,
+    of_level,
+)
 
 SACRUM: Final = "S1"
+
+_NO_ANSWERS: Final = np.zeros((0, len(HEADS)), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +59,12 @@ class _Answers:
     """The network's answers for all levels of a study.
 
     Attributes:
-        probability: Calibrated, by head name.
         heads: (level, len(HEADS)) raw.
         edema_maps: (level, slice, row / 2, column / 2) probability.
         evidence: (level, slice, row / 2, column / 2) what speaks for a pathological cause; None
             for a bundle without.
     """
 
-    probability: dict[str, NDArray[np.float64]]
     heads: NDArray[np.float32]
     edema_maps: NDArray[np.float32]
     evidence: NDArray[np.float32] | None
@@ -69,6 +76,21 @@ class _Measured:
 
     signs: dict[str, NDArray[np.float64]]
     losses: list[HeightLoss | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What findings are made from.
+
+    Attributes:
+        heads: (level, len(HEADS)) answers, weighed with the measured signs where the bundle can.
+        probability: The same, calibrated, by head name.
+        extents: Level to its edematous part, where edema was looked for.
+    """
+
+    heads: NDArray[np.float32]
+    probability: dict[str, NDArray[np.float64]]
+    extents: dict[int, Extent]
 
 
 class Scorer:
@@ -97,11 +119,21 @@ class Scorer:
         Returns:
             One finding per vertebra, the edema map on the reference grid, and what is withheld.
         """
+        return self.score(study, localisation)[0]
+
+    def score(
+        self, study: StudyVolumes, localisation: Localisation
+    ) -> tuple[Scores, NDArray[np.float32]]:
+        """Score a study, as a call does, and tell what was answered before calibration.
+
+        Returns:
+            The scores, and (level, len(HEADS)) answers; none of them where nothing was asked.
+        """
         if not localisation.vertebrae:
-            return Scores((), None)
+            return Scores((), None), _NO_ANSWERS
         crops = extract_crops(study, localisation)
         if not crops.channels:
-            return self._without_signal(localisation)
+            return self._without_signal(localisation), _NO_ANSWERS
         with ThreadPoolExecutor(1, "scorer") as beside:
             # The runtime lets go of the interpreter: what is measured costs no time beside it.
             asked = beside.submit(self._ask, crops)
@@ -112,25 +144,53 @@ class Scorer:
             level for level, each in enumerate(localisation.vertebrae) if each.level != SACRUM
         ]
         wet = values_in_bodies(localisation, crops, answers.edema_maps, judged)
-        extents = {level: self._extent(value) for level, (_, value) in wet.items()}
         measured = self._measure(localisation, signs, answers)
+        maps = {level: values for level, (_, values) in wet.items()}
+        said = self._judge(crops, answers, measured, maps)
         levels = tuple(
-            self._findings(level, crops, localisation, answers, measured, extents)
+            self._findings(level, crops, localisation, said, measured)
             for level in range(len(localisation.vertebrae))
         )
-        return Scores(
+        scores = Scores(
             levels,
             painted(localisation.labels.shape, wet) if fluid else None,
             _abstentions(localisation, crops),
             edema_threshold=self._calibration.map_threshold,
             evidence_map=_evidence_map(localisation, crops, answers.evidence, levels),
         )
+        return scores, said.heads
 
-    def _extent(self, probability: NDArray[np.float32]) -> Extent:
+    def _judge(
+        self,
+        crops: LevelCrops,
+        answers: _Answers,
+        measured: _Measured,
+        maps: Mapping[int, NDArray[np.float32]],
+    ) -> _Judged:
+        """Weigh answers with measured signs, calibrate, and read extents from the edema map."""
+        combination, heads, lines = self._calibration.combination, answers.heads, None
+        if combination is not None:
+            shares = np.full((len(heads), len(MAP_COLUMNS)), np.nan)
+            if "fluid" in crops.channels:
+                for level, values in maps.items():
+                    shares[level] = map_shares(values)
+            signs = measured.signs | {"height_loss": height_loss_percent(measured.losses)}
+            table = combination_table(heads, shares, crops.presence, signs)
+            heads, lines = combination.answers(heads, table), combination.extents(table)
+        extents = {
+            level: self._extent(values, None if lines is None else lines[level])
+            for level, values in maps.items()
+        }
+        return _Judged(heads, self._calibration.probabilities(heads), extents)
+
+    def _extent(
+        self, probability: NDArray[np.float32], lines: NDArray[np.float64] | None
+    ) -> Extent:
+        """Extent of a body: by the combination's lines, the model's own, or a threshold."""
         model = self._calibration.extent
-        if model is not None:
-            return model(extent_features(probability))
-        return Extent(float((probability >= self._calibration.map_threshold).mean()))
+        if model is None:
+            return Extent(float((probability >= self._calibration.map_threshold).mean()))
+        return model.bounded(model.lines(extent_features(probability)) if lines is None else lines)
 
     def _ask(self, crops: LevelCrops) -> _Answers:
         outputs = self._session.run({"crops": crops.array, "presence": crops.presence})
@@ -138,7 +198,6 @@ class Scorer:
         maps = 1.0 / (1.0 + np.exp(-np.clip(outputs["edema_map"][:, 0], -30.0, 30.0)))
         evidence = outputs.get("evidence")
         return _Answers(
-            self._calibration.probabilities(heads),
             heads,
             maps.astype(np.float32),
             None if evidence is None else evidence[:, 0],
@@ -157,11 +216,10 @@ class Scorer:
         signs: dict[str, NDArray[np.float64]],
         answers: _Answers,
     ) -> _Measured:
-        """Signs and heights; bodies called intact are what heights are compared with."""
-        point = self._calibration.operating_points["fracture"]
-        intact = [point.call(float(p)) is Call.ABSENT for p in answers.probability["fracture"]]
+        """Signs and heights; bodies that look intact are what heights are compared with."""
+        intact = self._calibration.is_intact(answers.heads)
         losses = height_losses(
-            localisation.vertebrae, intact, self._calibration.reference_heights_mm
+            localisation.vertebrae, intact.tolist(), self._calibration.reference_heights_mm
         )
         return _Measured(signs | height_signs(losses), losses)
 
@@ -170,15 +228,14 @@ class Scorer:
         level: int,
         crops: LevelCrops,
         localisation: Localisation,
-        answers: _Answers,
+        judged: _Judged,
         measured: _Measured,
-        extents: Mapping[int, Extent],
     ) -> LevelFindings:
         vertebra = localisation.vertebrae[level]
         if vertebra.level == SACRUM:
             return LevelFindings(vertebra, None, None, None, None)
         points = self._calibration.operating_points
-        chance = {name: float(values[level]) for name, values in answers.probability.items()}
+        chance = {name: float(values[level]) for name, values in judged.probability.items()}
         edema = fracture = acuity = etiology = None
         group = sequence_set(crops.presence[level])
         fluid = crops.channels.get("fluid")
@@ -186,14 +243,14 @@ class Scorer:
             limits = fluid.volume.limits
             if vertebra.coverage is Coverage.PARTIAL:
                 limits = (*limits, calls.LIMIT_PARTLY_COVERED)
-            extent = extents.get(level, Extent(0.0))
+            extent = judged.extents.get(level, Extent(0.0))
             edema = calls.weigh_contrast(
                 calls.call_edema(chance["edema"], extent, points["edema"], limits),
                 float(measured.signs["bright_fraction"][level]),
                 self._calibration.contrast,
             )
         if vertebra.coverage is Coverage.COMPLETE:
-            shapes = _shape_scores(answers.heads[level])
+            shapes = _shape_scores(judged.heads[level])
             loss = measured.losses[level]
             fracture = calls.call_fracture(chance["fracture"], shapes, loss, points["fracture"])
         if edema is not None and fracture is not None:

@@ -69,6 +69,14 @@ UNITS: Final[Mapping[str, str]] = {
 }
 """Name of a measured sign to its unit, in the order reports list them."""
 
+SHOWN_BY: Final[Mapping[str, tuple[str, ...]]] = {
+    "fluid": ("fluid_", "bright_", "very_bright_", "pedicle_fluid_", "disc_fluid_"),
+    "t1": ("t1_", "pedicle_t1_"),
+    "t2": ("t2_",),
+    "dixon_fat": ("fat_", "opposed_"),
+}
+"""Channel to how the names of the signs begin that cannot be measured without it."""
+
 _OF_CHANNEL: Final = {
     "fluid": "fluid_ratio_to_neighbours",
     "t1": "t1_ratio_to_neighbours",
@@ -138,6 +146,11 @@ def height_signs(losses: Sequence[HeightLoss | None]) -> dict[str, NDArray[np.fl
         )
         for part in ("anterior", "middle", "posterior")
     }
+
+
+def height_loss_percent(losses: Sequence[HeightLoss | None]) -> NDArray[np.float64]:
+    """(level,) the largest loss of each body; NaN where it could not be measured."""
+    return np.array([np.nan if loss is None else loss.percent for loss in losses])
 
 
 def of_level(signs: Mapping[str, NDArray[np.float64]], level: int) -> dict[str, float]:

@@ -27,7 +27,7 @@ from models.findings import (
 )
 from models.localiser.localiser import Localiser
 from models.registry import Bundle
-from models.runtime import CpuOptions, Device, Session, Tensors, open_session
+from models.runtime import CpuOptions, Device, open_session
 from models.scorer.calibration import read_calibration
 from models.scorer.heads import HEADS
 from models.scorer.scorer import Scorer
@@ -51,24 +51,6 @@ _UNASKED: Final = dict.fromkeys(TASKS, float("nan"))
 _NO_CALL: Final = dict.fromkeys(TASKS, WITHHELD)
 
 
-class Recording:
-    """A session that remembers its last answer."""
-
-    def __init__(self, session: Session) -> None:
-        """Wrap an opened network."""
-        self._session = session
-        self.device = session.device
-        self.input_names = session.input_names
-        self.output_names = session.output_names
-        self.heads: NDArray[np.float32] = np.zeros((0, len(HEADS)), np.float32)
-
-    def run(self, inputs: Tensors) -> Tensors:
-        """Run once; see `models.runtime.Session`."""
-        outputs = self._session.run(inputs)
-        self.heads = outputs["heads"]
-        return outputs
-
-
 @dataclass(slots=True)
 class Model:
     """A localiser and a scorer, opened to be judged together.
@@ -84,14 +66,13 @@ class Model:
     device: Device = "cpu"
     options: CpuOptions = field(default_factory=CpuOptions)
     _localise: Localiser = field(init=False)
-    _recording: Recording = field(init=False)
     _score: Scorer = field(init=False)
 
     def __post_init__(self) -> None:
         localiser = open_session(self.localiser, self.device, self.options)
         self._localise = Localiser(localiser, self.localiser.metadata)
-        self._recording = Recording(open_session(self.scorer, self.device, self.options))
-        self._score = Scorer(self._recording, self.scorer.metadata)
+        scorer = open_session(self.scorer, self.device, self.options)
+        self._score = Scorer(scorer, self.scorer.metadata)
 
     def localise(self, study: StudyVolumes) -> Localisation:
         """Find the bodies."""
@@ -100,10 +81,8 @@ class Model:
     def score(
         self, study: StudyVolumes, localisation: Localisation
     ) -> tuple[Scores, NDArray[np.float32]]:
-        """Findings, and the raw heads (level, len(HEADS)); no heads where nothing was asked."""
-        self._recording.heads = np.zeros((0, len(HEADS)), np.float32)
-        scores = self._score(study, localisation)
-        return scores, self._recording.heads
+        """Findings, and the (level, len(HEADS)) answers; none where nothing was asked."""
+        return self._score.score(study, localisation)
 
     @property
     def names(self) -> dict[str, dict[str, str]]:

@@ -47,7 +47,9 @@ class Baseline:
 
 def sign_table(pool: LevelPool, calibration: ScorerCalibration) -> NDArray[np.float64]:
     """(level, len(COLUMNS)) of everything measured; NaN where it was not."""
-    losses = measured_losses(pool, calibration.reference_heights_mm)
+    # Heights are compared with all neighbours: which of them are broken is what is asked.
+    everybody = np.ones(len(pool.about), dtype=bool)
+    losses = measured_losses(pool, calibration.reference_heights_mm, everybody)
     table = np.full((len(pool.about), len(COLUMNS)), np.nan)
     for row, (about, loss) in enumerate(zip(pool.about, losses, strict=True)):
         known = dict(about.get("measured", {}))
@@ -116,8 +118,17 @@ def _booster() -> HistGradientBoostingClassifier:
     )
 
 
+def unweighed(alone: Predictions, seen: Predictions, task: str) -> list[Baseline]:
+    """The network without a combination, where there is one and it answers this task."""
+    column = HEADS.index(task)
+    own, served = alone.heads[:, column], seen.heads[:, column]
+    if np.array_equal(own, served):
+        return []
+    return [Baseline("network alone", "", own.astype(np.float64))]
+
+
 def compared(seen: Predictions, found: list[Baseline], task: str) -> list[dict[str, Any]]:
-    """Network and baselines on the same test levels, each held against the network (DeLong)."""
+    """What serves and baselines on the same test levels, each held against what serves (DeLong)."""
     column = HEADS.index(task)
     truth = seen.targets[:, column]
     asked = np.isfinite(truth)
@@ -125,14 +136,14 @@ def compared(seen: Predictions, found: list[Baseline], task: str) -> list[dict[s
     if not both_classes(positive):
         return []
     own = seen.heads[asked, column].astype(np.float64)
-    rows = [_row("network", "", own, positive)]
+    rows = [_row("served", "", own, positive)]
     for one in found:
         scores = one.scores[asked]
         row = _row(one.name, one.detail, scores, positive)
         test = delong_test(scores, own, positive)
         if test is not None:
             row |= {
-                "network_minus_this": round(test.difference, 4),
+                "served_minus_this": round(test.difference, 4),
                 "difference_95": [round(test.interval.low, 4), round(test.interval.high, 4)],
                 "p_value": round(test.p_value, 5),
             }

@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from models.scorer.calibration import FLUID_ONLY, OperatingPoint, Platt
+from models.scorer.combination import read_combination
 from models.scorer.contrast import ContrastRule
 from models.scorer.distribution import distribution_statistics
+from models.scorer.extent import LINES
 from models.scorer.heads import BINARY_HEADS, HEADS
 from models.scorer.network import ScorerNetwork
+from training.scorer.combine import fit_combination, weighed
 from training.scorer.conformal import (
     COVERAGE_FLUID_ONLY,
     NOMINAL_COVERAGE,
@@ -86,7 +89,11 @@ class FittedCalibration:
 
 
 def fit_calibration(
-    network: ScorerNetwork, held_out: LevelPool, training: LevelPool, chosen_on: str
+    network: ScorerNetwork,
+    held_out: LevelPool,
+    training: LevelPool,
+    chosen_on: str,
+    weighing: LevelPool | None = None,
 ) -> FittedCalibration:
     """Fit slopes, thresholds, conformal quantiles, map threshold and bounds.
 
@@ -95,8 +102,19 @@ def fit_calibration(
         held_out: Calibration cases.
         training: Training cases: only their image statistics and body heights are used.
         chosen_on: The calibration set in words, for the metadata.
+        weighing: Levels that the network did not learn from, for a combination of its answers with
+            the measured signs; None for a bundle without.
     """
+    heights = reference_heights(training)
     views = {name: predict(network, held_out, hide) for name, hide in VIEWS.items()}
+    combination = None
+    if weighing is not None:
+        known = {level: (mm[0], mm[1], mm[2]) for level, mm in heights.items()}
+        combination = fit_combination(network, weighing, known)
+        read = read_combination(combination, LINES)
+        views = {
+            name: weighed(seen, held_out, read, known, VIEWS[name]) for name, seen in views.items()
+        }
     every = Predictions.joined(list(views.values()))
     platt = {name: fit_platt(*_answers(every, name)) for name in BINARY_HEADS}
     points = {}
@@ -109,7 +127,6 @@ def fit_calibration(
     if positive.sum() >= FEWEST:
         chance = platt["mimic_discitis"].probability(logits)
         points["discitis"] = choose_flag(chance, positive, chosen_on)
-    heights = reference_heights(training)
     return FittedCalibration(
         calibration={
             "heads": list(HEADS),
@@ -130,6 +147,7 @@ def fit_calibration(
             "bounds": statistic_bounds(training),
             "fitted_on": chosen_on,
             "contrast": asdict(ContrastRule()),
+            "combination": combination,
         },
         operating_points={
             name: {

@@ -109,10 +109,22 @@ def _words(code: str) -> str:
 
 
 def _training_data(figures: Mapping[str, Any]) -> str:
-    studies = " and ".join(
-        f"{count} of the recipe `{name}`" for name, count in figures["training_studies"].items()
+    learned = _network_data(figures)
+    if "weighing_levels" in figures:
+        learned += (
+            "; its answers on fracture, healing and etiology, and the extent of edema, are weighed "
+            f"with measured signs by boosted trees that learned from {figures['weighing_levels']} "
+            f"levels ({_studies(figures['weighing_studies'])}) that it did not learn from"
+        )
+    return (
+        f"{learned}; calibrated on {figures['calibration_levels']} other levels. No patient data."
     )
-    begun = figures["begun_with"]
+
+
+def _network_data(figures: Mapping[str, Any]) -> str:
+    begun, steps = figures["begun_with"], figures["steps"]
+    if begun and not steps:
+        return f"The network is that of {begun}, unchanged: synthetic spines only, see its card"
     since = ""
     if begun:
         since = (
@@ -121,9 +133,13 @@ def _training_data(figures: Mapping[str, Any]) -> str:
         )
     return (
         f"{figures['training_levels']} vertebral levels of synthetic spines only "
-        f"({studies or 'other'} studies), {figures['steps']} steps{since}; calibrated on "
-        f"{figures['calibration_levels']} other levels. No patient data."
+        f"({_studies(figures['training_studies'])}), {steps} steps{since}"
     )
+
+
+def _studies(counts: Mapping[str, int]) -> str:
+    told = " and ".join(f"{count} of the recipe `{name}`" for name, count in counts.items())
+    return f"{told or 'other'} studies"
 
 
 def model_card(figures: Mapping[str, Any]) -> ModelCard:

@@ -116,27 +116,38 @@ def fit_extent(seen: Predictions, said: NDArray[np.bool_]) -> dict[str, Any] | N
     """Regressions on one half of the edematous bodies, the margin on the other.
 
     Args:
-        seen: Of the calibration cases.
+        seen: Of the calibration cases; where a combination has the regressions, they stay, and only
+            the margin is fitted.
         said: (level,) whether an extent would be said, that is edema is not called absent.
 
     Returns:
         The bundle's `extent` section; None with fewer than `FEWEST_EXTENTS` bodies.
     """
-    from sklearn.linear_model import QuantileRegressor  # noqa: PLC0415  slow to import
-
     wet = np.flatnonzero((seen.targets[:, HEADS.index("edema")] > 0.5) & said)
     if len(wet) < FEWEST_EXTENTS:
         return None
-    table, truth = extent_table(seen)[wet], seen.extent_truth[wet].astype(np.float64)
+    truth = seen.extent_truth[wet].astype(np.float64)
     # Every view holds the same bodies in the same order: neighbours in the list are split.
     first = np.arange(len(wet)) % 2 == 0
-    weights = {}
-    for line, quantile in _LINE_QUANTILES.items():
-        fitted = QuantileRegressor(quantile=quantile, alpha=1e-4).fit(table[first], truth[first])
-        weights[line] = [round(float(w), 6) for w in (fitted.intercept_, *fitted.coef_)]
-    design = np.column_stack([np.ones(len(wet)), table])[~first]
-    low, high = (design @ np.array(weights[line]) for line in ("low", "high"))
-    outside = np.maximum(low - truth[~first], truth[~first] - high)
+    if seen.extent_lines is not None:
+        weights, rest = None, np.ones(len(wet), dtype=bool)
+        lines = seen.extent_lines[wet]
+    else:
+        table = extent_table(seen)[wet]
+        weights, rest = _regressions(table[first], truth[first]), ~first
+        by_line = np.array([weights[line] for line in LINES])
+        lines = np.column_stack([np.ones(len(wet)), table]) @ by_line.T
+    outside = np.maximum(lines[rest, 0] - truth[rest], truth[rest] - lines[rest, 2])
     rank = min(int(np.ceil((len(outside) + 1) * EXTENT_COVERAGE)), len(outside)) - 1
     margin = float(np.sort(outside)[rank])
     return {"weights": weights, "margin": round(margin, 6), "coverage": EXTENT_COVERAGE}
+
+
+def _regressions(table: NDArray[np.float64], truth: NDArray[np.float64]) -> dict[str, list[float]]:
+    from sklearn.linear_model import QuantileRegressor  # noqa: PLC0415  slow to import
+
+    weights = {}
+    for line, quantile in _LINE_QUANTILES.items():
+        fitted = QuantileRegressor(quantile=quantile, alpha=1e-4).fit(table, truth)
+        weights[line] = [round(float(w), 6) for w in (fitted.intercept_, *fitted.coef_)]
+    return weights

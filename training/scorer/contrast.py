@@ -22,9 +22,9 @@ from models.scorer.contrast import contrast_of
 from models.scorer.crops import CHANNELS, CROP_PITCH_MM
 from models.scorer.distribution import FLUID_ROLES, OWN_BODY
 from models.scorer.heads import HEADS
+from training.scorer.combine import answered
 from training.scorer.export import halves, load_run
 from training.scorer.pool import LevelPool
-from training.scorer.predict import predict
 
 LEVEL_STEP_MM: Final = 34.0
 """Distance of neighbouring bodies, about that of lumbar ones."""
@@ -109,7 +109,7 @@ def main() -> None:
     network = load_run(given.run)
     figures = {}
     for name, pool in zip(("calibration_half", "test_half"), halves(given.held_out), strict=True):
-        seen = predict(network, pool)
+        seen = answered(network, pool, calibration)
         column = HEADS.index("edema")
         figures[name] = compare(
             calibration.platt["edema"].probability(seen.heads[:, column]),

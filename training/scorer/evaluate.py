@@ -22,8 +22,9 @@ from models.runtime import load_network
 from models.scorer.calibration import ScorerCalibration, read_calibration
 from models.scorer.network import ScorerNetwork
 from training.phantom.recipe import load_recipe
-from training.scorer.baselines import TASKS, Baseline, baselines, compared
+from training.scorer.baselines import TASKS, Baseline, baselines, compared, unweighed
 from training.scorer.cache import fill_cache
+from training.scorer.combine import weighed
 from training.scorer.export import halves, whole
 from training.scorer.figures import evaluate
 from training.scorer.page import page
@@ -51,8 +52,12 @@ def judge(
     figures: dict[str, Any] = {}
     beside: dict[str, dict[str, list[Baseline]]] = {}
     for name, pool in pools.items():
-        seen = predict(network, pool)
-        beside[name] = {task: baselines(training, pool, calibration, task) for task in TASKS}
+        alone = predict(network, pool)
+        seen = weighed(alone, pool, calibration.combination, calibration.reference_heights_mm)
+        beside[name] = {
+            task: [*unweighed(alone, seen, task), *baselines(training, pool, calibration, task)]
+            for task in TASKS
+        }
         rows = {task: compared(seen, found, task) for task, found in beside[name].items()}
         figures[name] = evaluate(network, pool, calibration, seen) | {"baselines": rows}
     return figures, beside

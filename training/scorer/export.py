@@ -1,6 +1,7 @@
 """From a finished run to a bundle: calibrate, evaluate, write the card, export, check parity.
 
-python -m training.scorer.export --run RUN --cache CACHE --held-out HELD --stress STRESS --store DIR
+python -m training.scorer.export --run RUN --cache CACHE --held-out HELD --stress STRESS \
+    --weighing FRESH --store DIR
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ from models.scorer.network import ScorerNetwork
 from models.scorer.normalisation import LOG_RANGE
 from training.export import BundleDraft, export_bundle, tensor_format
 from training.phantom.recipe import load_recipe
-from training.scorer.baselines import TASKS, baselines, compared
+from training.scorer.baselines import TASKS, baselines, compared, unweighed
 from training.scorer.calibrate import FittedCalibration, fit_calibration
 from training.scorer.card import model_card
+from training.scorer.combine import weighed
 from training.scorer.figures import evaluate
 from training.scorer.pool import LevelPool
 from training.scorer.predict import predict
@@ -69,7 +71,11 @@ def whole(cache: Path) -> LevelPool:
 
 
 def finish(
-    run: Path, cache: Path, held_out: Path, stress: Path | None = None
+    run: Path,
+    cache: Path,
+    held_out: Path,
+    stress: Path | None = None,
+    weighing: Path | None = None,
 ) -> tuple[FittedCalibration, dict[str, Any]]:
     """Calibrate and evaluate a run; both are also written into its folder.
 
@@ -78,12 +84,15 @@ def finish(
         cache: Crops of the training cases.
         held_out: Crops of held-out cases.
         stress: Crops of cases of the recipe `stress`, for figures under "stress" only.
+        weighing: Crops of cases that the network did not learn from, for the combination of its
+            answers with measured signs; None for a bundle without.
     """
     network = load_run(run)
     calibration_half, test_half = halves(held_out)
     training = LevelPool(cache, "train")
     training.refresh()
-    fitted = fit_calibration(network, calibration_half, training, CHOSEN_ON)
+    levels = None if weighing is None else whole(weighing)
+    fitted = fit_calibration(network, calibration_half, training, CHOSEN_ON, levels)
     metadata = {
         SECTION: {
             "calibration": fitted.calibration,
@@ -98,6 +107,9 @@ def finish(
     figures["steps"] = how["steps"]
     figures["begun_with"] = Path(how["start"]).parent.name if how["start"] else None
     figures["kept"] = how["kept"]
+    if weighing is not None and levels is not None:
+        figures["weighing_levels"] = len(levels.crops)
+        figures["weighing_studies"] = drawn_from(weighing)
     figures["calibration_levels"] = len(calibration_half.crops)
     if stress is not None:
         figures["stress"] = beside_baselines(network, whole(stress), training, metadata)
@@ -120,10 +132,12 @@ def beside_baselines(
 ) -> dict[str, Any]:
     """Figures of a set, with those of the baselines."""
     calibration = read_calibration(metadata)
-    seen = predict(network, pool)
-    rows = {
-        task: compared(seen, baselines(training, pool, calibration, task), task) for task in TASKS
-    }
+    alone = predict(network, pool)
+    seen = weighed(alone, pool, calibration.combination, calibration.reference_heights_mm)
+    rows = {}
+    for task in TASKS:
+        others = [*unweighed(alone, seen, task), *baselines(training, pool, calibration, task)]
+        rows[task] = compared(seen, others, task)
     return evaluate(network, pool, calibration, seen) | {"baselines": rows}
 
 
@@ -198,11 +212,18 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, help="crops of the training cases")
     parser.add_argument("--held-out", type=Path, required=True, help="crops of held-out cases")
     parser.add_argument("--stress", type=Path, help="crops of shifted cases, for figures only")
+    parser.add_argument("--weighing", type=Path, help="crops of cases the network never saw")
     parser.add_argument("--store", type=Path, help="folder of bundles; without it nothing is made")
     parser.add_argument("--version", default="0.1.0")
     parser.add_argument("--changes", default="First version.")
     arguments = parser.parse_args()
-    fitted, figures = finish(arguments.run, arguments.cache, arguments.held_out, arguments.stress)
+    fitted, figures = finish(
+        arguments.run,
+        arguments.cache,
+        arguments.held_out,
+        arguments.stress,
+        arguments.weighing,
+    )
     if arguments.store is not None:
         about = (arguments.version, arguments.changes)
         install(arguments.run, arguments.held_out, arguments.store, fitted, figures, about)

@@ -18,6 +18,7 @@ from models.scorer.heads import HEADS, MIMICS, SHAPES
 from models.scorer.measurements import genant_grade
 from models.scorer.network import ScorerNetwork
 from training.scorer.calibrate import CALLED
+from training.scorer.combine import answered
 from training.scorer.conformal import (
     NOMINAL_COVERAGE,
     acuity_truth,
@@ -26,7 +27,7 @@ from training.scorer.conformal import (
     groups_of,
 )
 from training.scorer.pool import LevelPool
-from training.scorer.predict import MAP_LEVELS, Predictions, predict
+from training.scorer.predict import MAP_LEVELS, Predictions
 from training.scorer.ranges import measured_losses
 from training.scorer.strata import kept_from_unhealed, strata
 from training.statistics.counts import cohen_kappa, proportion
@@ -59,7 +60,7 @@ def evaluate(
     """
     result: dict[str, Any] = {"levels": len(pool.crops), "data": "synthetic, held out"}
     for view, hidden in VIEWS.items():
-        seen = acquired if acquired and not hidden else predict(network, pool, hidden)
+        seen = acquired if acquired and not hidden else answered(network, pool, calibration, hidden)
         names = (*CALLED, *(f"mimic_{mimic}" for mimic in MIMICS))
         part = {name: binary(seen, name, calibration) for name in names}
         result[view] = part
@@ -119,7 +120,12 @@ def said_extents(
     if calibration.extent is None:
         column = MAP_LEVELS.index(calibration.map_threshold)
         return seen.extents[chosen, column].astype(np.float64), None
-    said = [calibration.extent(row) for row in extent_table(seen)[chosen]]
+    model = calibration.extent
+    lines = seen.extent_lines
+    if lines is None:
+        said = [model.bounded(model.lines(row)) for row in extent_table(seen)[chosen]]
+    else:
+        said = [model.bounded(row) for row in lines[chosen]]
     intervals = np.array([one.interval for one in said], dtype=np.float64).reshape(-1, 2)
     return np.array([one.fraction for one in said]), intervals
 

@@ -14,9 +14,10 @@ from models.scorer.calibration import ScorerCalibration
 from models.scorer.heads import HEADS
 from models.scorer.network import ScorerNetwork
 from training.scorer.baselines import TASKS, Baseline
+from training.scorer.combine import answered
 from training.scorer.figures import said_extents
 from training.scorer.pool import LevelPool
-from training.scorer.predict import Predictions, predict
+from training.scorer.predict import Predictions
 from training.statistics.probabilities import calibration_curve
 from training.statistics.roc import both_classes, roc_curve
 
@@ -35,7 +36,12 @@ th { color: #5b6873; font-weight: 600; font-size: .85rem; }
 div.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: 1rem; }
 div.plots svg { width: 100%; height: auto; }
 """
-_COLOURS: Final = {"network": "#0b6e99", "boosted trees": "#b3541e", "best sign": "#6b7a86"}
+_COLOURS: Final = {
+    "served": "#0b6e99",
+    "network alone": "#7a4fa3",
+    "boosted trees": "#b3541e",
+    "best sign": "#6b7a86",
+}
 
 Model = tuple[ScorerNetwork, ScorerCalibration]
 Beside = Mapping[str, Mapping[str, Sequence[Baseline]]]
@@ -59,7 +65,7 @@ def page(
         "the product does on patients.</p>",
     ]
     for name, found in figures.items():
-        seen = predict(model[0], pools[name])
+        seen = answered(model[0], pools[name], model[1])
         parts.append(f"<h2>{escape(name)}: {found['levels']} levels</h2>")
         parts.append(f"<div class=plots>{''.join(_plots(seen, beside[name], model[1]))}</div>")
         parts += _tables(found)
@@ -143,7 +149,7 @@ def _plots(
             continue
         own = seen.heads[asked, HEADS.index(task)].astype(np.float64)
         figure, axes = _canvas(f"ROC, {task}", "1 - specificity", "sensitivity")
-        curves = [("network", own), *((one.name, one.scores[asked]) for one in beside[task])]
+        curves = [("served", own), *((one.name, one.scores[asked]) for one in beside[task])]
         for name, scores in curves:
             false, true = roc_curve(scores, positive)
             axes.plot(false, true, color=_COLOURS[name], label=name, linewidth=1.4)
@@ -153,7 +159,7 @@ def _plots(
         chance = calibration.platt[task].probability(own.astype(np.float32))
         curve = calibration_curve(chance, positive)
         axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle="--")
-        axes.plot(curve.predicted, curve.observed, "o-", color=_COLOURS["network"], markersize=4)
+        axes.plot(curve.predicted, curve.observed, "o-", color=_COLOURS["served"], markersize=4)
         yield _svg(figure)
     wet = np.flatnonzero(seen.targets[:, HEADS.index("edema")] > 0.5)
     if wet.size:
@@ -162,7 +168,7 @@ def _plots(
         axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle="--")
         if intervals is not None:
             axes.vlines(seen.extent_truth[wet], *intervals.T, color="#b9cdd8", linewidth=0.6)
-        axes.plot(seen.extent_truth[wet], said, ".", color=_COLOURS["network"], markersize=4)
+        axes.plot(seen.extent_truth[wet], said, ".", color=_COLOURS["served"], markersize=4)
         yield _svg(figure)
 
 

@@ -29,6 +29,7 @@ class Predictions:
         extent_mean: (level,) mean probability of the map inside the body.
         extent_truth: (level,) edematous part of the body on the same voxels.
         presence: (level, len(PRESENCE)) after hiding.
+        extent_lines: (level, 3) extents of a combination, not yet bounded; None without one.
     """
 
     heads: NDArray[np.float32]
@@ -37,16 +38,17 @@ class Predictions:
     extent_mean: NDArray[np.float32]
     extent_truth: NDArray[np.float32]
     presence: NDArray[np.float32]
+    extent_lines: NDArray[np.float64] | None = None
 
     @staticmethod
     def joined(parts: Sequence[Predictions]) -> Predictions:
         """Several sets as one."""
-        return Predictions(
-            *(
-                np.concatenate([getattr(part, name) for part in parts])
-                for name in Predictions.__slots__
-            )
-        )
+        columns = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in Predictions.__slots__
+            if getattr(parts[0], name) is not None
+        }
+        return Predictions(**columns)
 
 
 def predict(

@@ -58,9 +58,20 @@ def _values(pool: LevelPool, sign: str, losses: list[HeightLoss | None]) -> NDAr
 
 
 def measured_losses(
-    pool: LevelPool, reference_mm: Mapping[str, tuple[float, float, float]]
+    pool: LevelPool,
+    reference_mm: Mapping[str, tuple[float, float, float]],
+    intact: NDArray[np.bool_] | None = None,
 ) -> list[HeightLoss | None]:
-    """Height loss of every level as measured within its study, the intact ones being known."""
+    """Height loss of every level as measured within its study.
+
+    Args:
+        pool: Levels.
+        reference_mm: Of the bundle.
+        intact: (level,) which bodies heights are compared with; those without a fracture, as the
+            truth has it, by default. What a program learns from must not know the truth.
+    """
+    if intact is None:
+        intact = np.array([about["fracture"] == "none" for about in pool.about], dtype=bool)
     studies: dict[tuple[str, str], list[int]] = defaultdict(list)
     for number, about in enumerate(pool.about):
         studies[about["case"], about["sequence_set"]].append(number)
@@ -68,10 +79,8 @@ def measured_losses(
     for numbers in studies.values():
         levels = [pool.about[number] for number in numbers]
         vertebrae = [_vertebra(place, about) for place, about in enumerate(levels, start=1)]
-        intact = [about["fracture"] == "none" for about in levels]
-        for number, loss in zip(
-            numbers, height_losses(vertebrae, intact, reference_mm), strict=True
-        ):
+        found = height_losses(vertebrae, intact[numbers].tolist(), reference_mm)
+        for number, loss in zip(numbers, found, strict=True):
             losses[number] = loss
     return losses
 

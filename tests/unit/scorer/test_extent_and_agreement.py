@@ -9,7 +9,7 @@ from models.findings import Acuity, Call
 from models.scorer.agreement import Agreement, disagreements, read_agreements
 from models.scorer.calibration import acuity_chances, conformal_set
 from models.scorer.distribution import distribution_score
-from models.scorer.extent import READ_AT, ExtentModel, extent_features, read_extent_model
+from models.scorer.extent import READ_AT, Extent, ExtentModel, extent_features, read_extent_model
 
 RULE = Agreement("edema", "bright_fraction", (0.1, 0.9), (0.0, 0.2))
 
@@ -53,12 +53,18 @@ def test_an_extent_lies_in_its_interval_and_both_in_the_body() -> None:
     weights[:, 1] = 1.0  # all three lines: the mean probability
     model = ExtentModel(weights, margin=0.1, coverage=0.9)
     probability = np.array([0.2, 0.4, 0.6, 0.8], np.float32)
-    extent = model(extent_features(probability))
+
+    def said(values: np.ndarray) -> Extent:
+        return model.bounded(model.lines(extent_features(values)))
+
+    extent = said(probability)
     assert extent.fraction == pytest.approx(0.5)
     assert extent.interval == pytest.approx((0.4, 0.6))
-    assert model(extent_features(np.ones(5, np.float32))).interval == pytest.approx((0.9, 1.0))
-    assert model(extent_features(np.zeros(0, np.float32))).fraction == 0.0
-    narrow = ExtentModel(weights, margin=-0.3, coverage=0.9)(extent_features(probability))
+    assert said(np.ones(5, np.float32)).interval == pytest.approx((0.9, 1.0))
+    assert said(np.zeros(0, np.float32)).fraction == 0.0
+    narrow = ExtentModel(weights, margin=-0.3, coverage=0.9).bounded(
+        model.lines(extent_features(probability))
+    )
     assert narrow.interval == pytest.approx((0.5, 0.5))
 
 

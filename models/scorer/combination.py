@@ -1,0 +1,122 @@
+"""The network's answers and the measured signs, weighed together by boosted trees.
+
+The network sees texture and shape, the signs count what a reader would count; on images unlike
+those that the network learned from the two err differently. The trees take both and answer the
+questions that findings rest on; what they learned from are levels the network did not learn from.
+
+Source: Wolpert 1992, Neural Networks 5:241 (stacked generalisation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.scorer.crops import PRESENCE
+from models.scorer.heads import HEADS
+from models.scorer.signs import UNITS
+from models.scorer.trees import Trees, read_trees
+
+QUESTIONS: Final = ("fracture", "unhealed", "pathological")
+"""Heads whose answers are weighed anew. Edema is left to the network: weighed, it was better on
+synthetic images of other scanners and missed more of what was put into real ones."""
+
+SHARES_AT: Final = (0.2, 0.35, 0.5, 0.65, 0.8)
+"""Probabilities of the edema map at which its area is read."""
+
+MAP_COLUMNS: Final = ("map_mean", *(f"map_{level}" for level in SHARES_AT))
+
+COLUMNS: Final = (
+    *(f"head_{name}" for name in HEADS),
+    *MAP_COLUMNS,
+    *(f"has_{name}" for name in PRESENCE),
+    *UNITS,
+    "height_loss",
+)
+"""What the trees are asked about, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """Trees for every question and for the three lines of the extent.
+
+    Attributes:
+        questions: Name of a head to what replaces its logit.
+        extent: "low", "middle" and "high" to quantile regressions of the edematous part.
+        intact_below: Logit of the network's own fracture answer under which a body is taken for
+            intact when heights are compared, which happens before the trees are asked.
+    """
+
+    questions: Mapping[str, Trees]
+    extent: Mapping[str, Trees]
+    intact_below: float
+
+    def answers(
+        self, heads: NDArray[np.float32], table: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """The network's (level, len(HEADS)) output with the weighed answers in their columns."""
+        weighed = heads.copy()
+        for name, trees in self.questions.items():
+            weighed[:, HEADS.index(name)] = trees(table)
+        return weighed
+
+    def extents(self, table: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(level, 3) low, middle and high line of the edematous part, not yet bounded."""
+        return np.column_stack([trees(table) for trees in self.extent.values()])
+
+
+def combination_table(
+    heads: NDArray[np.float32],
+    map_shares: NDArray[np.float64],
+    presence: NDArray[np.float32],
+    signs: Mapping[str, NDArray[np.float64]],
+) -> NDArray[np.float32]:
+    """What the trees are asked about.
+
+    Args:
+        heads: (level, len(HEADS)) of the network.
+        map_shares: (level, len(MAP_COLUMNS)), see `map_shares`; NaN where there is no map.
+        presence: (level, len(PRESENCE)).
+        signs: Names of `UNITS` and "height_loss" to (level,) values; absent where none was
+            measured.
+
+    Returns:
+        (level, len(COLUMNS)), NaN where nothing was measured.
+    """
+    unknown = np.full(len(heads), np.nan)
+    measured = [signs.get(name, unknown) for name in (*UNITS, "height_loss")]
+    return np.column_stack([heads, map_shares, presence, *measured]).astype(np.float32)
+
+
+def map_shares(probability: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(len(MAP_COLUMNS),) mean of a body's map and its shares at `SHARES_AT`; NaN of nothing."""
+    if not probability.size:
+        return np.full(len(MAP_COLUMNS), np.nan)
+    shares = [float((probability >= level).mean()) for level in SHARES_AT]
+    return np.array([float(probability.mean()), *shares])
+
+
+def read_combination(stored: Mapping[str, Any] | None, lines: Sequence[str]) -> Combination | None:
+    """The bundle's combination; None where it has none.
+
+    Args:
+        stored: JSON.
+        lines: Of the extent, in order.
+
+    Raises:
+        KeyError, TypeError, ValueError: It is incomplete or was made for other columns.
+    """
+    if stored is None:
+        return None
+    if tuple(stored["columns"]) != COLUMNS:
+        raise ValueError("the combination was made for other columns")
+    width = len(COLUMNS)
+    return Combination(
+        {name: read_trees(stored["questions"][name], width) for name in QUESTIONS},
+        {line: read_trees(stored["extent"][line], width) for line in lines},
+        float(stored["intact_below"]),
+    )
