@@ -46,8 +46,11 @@ def site_calibration(judged: Judged, served: Bundle, chosen_on: str) -> dict[str
     Raises:
         TooFewCasesError: None has.
     """
-    platt = read_calibration(served.metadata).platt
-    found = {task: fit_task(judged, task, platt[task], chosen_on) for task in TASKS}
+    known = read_calibration(served.metadata)
+    found = {
+        task: fit_task(judged, task, (known.platt[task], known.operating_points[task]), chosen_on)
+        for task in TASKS
+    }
     fitted = {task: one for task, one in found.items() if one is not None}
     if not fitted:
         told = "; ".join(f"{task}: {needs_of(judged, task).told}" for task in TASKS)

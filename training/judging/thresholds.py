@@ -22,6 +22,11 @@ FEWEST_PATIENTS: Final = 10
 """Below these a threshold is decided by single cases: with 15 positives the 95 % interval of a
 sensitivity of 0.90 reaches from 0.66 to 0.98 (Wilson)."""
 
+RULE_OF_THREE: Final = 3.0
+"""A threshold that lets a share of a class pass is chosen anew only where that share is so many
+cases or more; with fewer the served one stands, on the recalibrated probability. No error in 3 / p
+cases shows with 95 % confidence that it is rarer than p (Hanley 1983, JAMA 249:1743)."""
+
 _LOG_TEMPERATURES: Final = (float(np.log(0.2)), float(np.log(5.0)))
 _SHIFTS: Final = (-8.0, 8.0)
 """Ranges that are searched; beyond them something else is wrong."""
@@ -94,13 +99,15 @@ def needs_of(judged: Judged, task: str) -> Needs:
     return Needs(int(positive.sum()), int((~positive).sum()), patients)
 
 
-def fit_task(judged: Judged, task: str, served: Platt, chosen_on: str) -> FittedTask | None:
+def fit_task(
+    judged: Judged, task: str, served: tuple[Platt, OperatingPoint], chosen_on: str
+) -> FittedTask | None:
     """Fit temperature, shift and thresholds of a task; None where there are too few cases.
 
     Args:
         judged: Local cases, answered by the model that `served` belongs to.
         task: One of `TASKS`.
-        served: Its calibration.
+        served: Its calibration and thresholds.
         chosen_on: The cases in words, for the bundle.
 
     Source: Guo 2017, ICML 70:1321 (temperature scaling); the shift takes up another prevalence
@@ -118,9 +125,10 @@ def fit_task(judged: Judged, task: str, served: Platt, chosen_on: str) -> Fitted
         truth = positive[these]
         if truth.all() or not truth.any():
             return None
-        temperature, shift = fit_temperature(served, logits[these], truth)
-        probability = composed(served, temperature, shift).probability(_narrow(logits[these]))
-        return temperature, shift, choose_point(probability, truth, ACCEPTED[task], chosen_on)
+        temperature, shift = fit_temperature(served[0], logits[these], truth)
+        probability = composed(served[0], temperature, shift).probability(_narrow(logits[these]))
+        chosen = choose_point(probability, truth, ACCEPTED[task], chosen_on)
+        return temperature, shift, _supported(chosen, served[1], probability, truth, task)
 
     every = fitted(np.arange(len(logits)))
     if every is None:
@@ -141,8 +149,30 @@ def fit_task(judged: Judged, task: str, served: Platt, chosen_on: str) -> Fitted
         name: Interval(*(float(edge) for edge in np.quantile(values, (0.025, 0.975))))
         for name, values in drawn.items()
     }
-    platt = composed(served, temperature, shift)
+    platt = composed(served[0], temperature, shift)
     return FittedTask(temperature, shift, platt, point, intervals, needs)
+
+
+def _supported(
+    chosen: OperatingPoint,
+    served: OperatingPoint,
+    probability: NDArray[np.float64],
+    positive: NDArray[np.bool_],
+    task: str,
+) -> OperatingPoint:
+    """The chosen thresholds where there are cases enough for them, the served ones elsewhere."""
+    accepted = ACCEPTED[task]
+    many_positive = positive.sum() * accepted.missed >= RULE_OF_THREE
+    many_negative = (~positive).sum() * accepted.false >= RULE_OF_THREE
+    high = chosen.high if many_negative else served.high
+    low = min(chosen.low if many_positive else served.low, high)
+    return OperatingPoint(
+        low=low,
+        high=high,
+        sensitivity=round(float((probability[positive] >= high).mean()), 4),
+        specificity=round(float((probability[~positive] < low).mean()), 4),
+        chosen_on=chosen.chosen_on,
+    )
 
 
 _FITTED: Final = ("temperature", "shift", "low", "high", "sensitivity", "specificity")

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("sklearn", reason="needs the [train] extra")
 
 from models.registry import install, read_bundle, resolve, verify
-from models.scorer.calibration import Platt, read_calibration
+from models.scorer.calibration import OperatingPoint, Platt, read_calibration
 from tests.unit.judging.made import drawn
 from training.judging import thresholds
 from training.judging.calibrate import site_calibration, with_calibration
@@ -26,6 +26,9 @@ pytestmark = pytest.mark.train
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Intervals are rougher and tests quicker."""
     monkeypatch.setattr(thresholds, "ROUNDS", 40)
+
+
+SERVED = OperatingPoint(0.21, 0.76, 0.8, 0.9, "where it was made")
 
 
 def failed(found: dict) -> set[str]:
@@ -76,7 +79,7 @@ def test_temperature_and_shift_are_recovered() -> None:
 
 def test_site_calibration_mends_a_miscalibrated_model_within_its_intervals() -> None:
     judged = drawn(patients=80, scale=2.5, shift=1.5)
-    fitted = fit_task(judged, "edema", Platt(1.0, 0.0), "80 studies")
+    fitted = fit_task(judged, "edema", (Platt(1.0, 0.0), SERVED), "80 studies")
     assert fitted is not None
     low, high = fitted.intervals["temperature"].low, fitted.intervals["temperature"].high
     assert low < fitted.temperature < high
@@ -87,6 +90,21 @@ def test_site_calibration_mends_a_miscalibrated_model_within_its_intervals() -> 
     before = drawn(patients=300, seed=9, scale=2.5, shift=1.5).probability["edema"]
     truth = new.truth["edema"]
     assert ((probability - truth) ** 2).mean() < ((before - truth) ** 2).mean()
+
+
+def test_a_threshold_stays_until_there_are_cases_enough_for_it() -> None:
+    def point(patients: int) -> tuple[OperatingPoint, int, int]:
+        judged = drawn(patients=patients)
+        fitted = fit_task(judged, "edema", (Platt(1.0, 0.0), SERVED), "local studies")
+        assert fitted is not None
+        return fitted.point, fitted.needs.positives, fitted.needs.negatives
+
+    few, positives, negatives = point(16)
+    assert positives * 0.05 < 3 > negatives * 0.01
+    assert (few.low, few.high) == (SERVED.low, SERVED.high)
+    many, positives, negatives = point(300)
+    assert positives * 0.05 >= 3 <= negatives * 0.01
+    assert (many.low, many.high) != (SERVED.low, SERVED.high)
 
 
 def test_few_cases_are_refused_with_what_is_needed() -> None:
