@@ -186,7 +186,7 @@ def _said(level: Mapping[str, Any], truths: list[Mapping[str, Any]]) -> dict[str
     }
     if truth["fracture"] in ("wedge", "biconcave", "crush") and fractured:
         said["fracture"]["shape"] = truth["fracture"]
-    if fractured or edema == "present" or truth["etiology"] == "pathological":
+    if fractured or edema == "present":
         pathological = truth["etiology"] == "pathological"
         said["etiology"] = "pathological" if pathological else "benign"
     return said
