@@ -51,7 +51,8 @@ class AcceptedErrors:
 
 
 ACCEPTED: Final = {
-    "edema": AcceptedErrors(missed=0.05, false=0.01),
+    # Counted as served, where measured contrast must agree with the network.
+    "edema": AcceptedErrors(missed=0.05, false=0.02),
     # The faintest fractures are old ones of a few per cent: asking for these as well would leave a
     # third of all sound bodies without a call.
     "fracture": AcceptedErrors(missed=0.10, false=0.03),
@@ -121,7 +122,11 @@ def fit_calibration(
     for name in CALLED:
         logits, positive = _answers(every, name)
         points[name] = choose_point(
-            platt[name].probability(logits), positive, ACCEPTED[name], chosen_on
+            platt[name].probability(logits),
+            positive,
+            ACCEPTED[name],
+            chosen_on,
+            _supported(every, held_out) if name == "edema" else None,
         )
     logits, positive = _answers(every, "mimic_discitis")
     if positive.sum() >= FEWEST:
@@ -169,6 +174,21 @@ def _answers(seen: Predictions, name: str) -> tuple[NDArray[np.float32], NDArray
     return seen.heads[asked, HEADS.index(name)], truth[asked] > 0.5
 
 
+def supports_edema(pool: LevelPool, rule: ContrastRule) -> NDArray[np.bool_]:
+    """(level,) whether the measured contrast bears an edema out, without which none is called."""
+    bright = [
+        float(about.get("measured", {}).get("bright_fraction", np.nan)) for about in pool.about
+    ]
+    return np.asarray(np.array(bright) >= rule.agrees_from)
+
+
+def _supported(every: Predictions, held_out: LevelPool) -> NDArray[np.bool_]:
+    """`supports_edema` of the levels that are asked, in every view."""
+    asked = np.isfinite(every.targets[:, HEADS.index("edema")])
+    each = supports_edema(held_out, ContrastRule())
+    return np.tile(each, len(asked) // len(each))[asked]
+
+
 def _not_absent(seen: Predictions, platt: Platt, point: OperatingPoint) -> NDArray[np.bool_]:
     """(level,) whether edema is not called absent."""
     return np.asarray(platt.probability(seen.heads[:, HEADS.index("edema")]) >= point.low)
@@ -200,10 +220,19 @@ def choose_point(
     positive: NDArray[np.bool_],
     accepted: AcceptedErrors,
     chosen_on: str,
+    supported: NDArray[np.bool_] | None = None,
 ) -> OperatingPoint:
     """Thresholds that let few positives be called absent and few negatives present.
 
     Where the two classes lie apart the two thresholds meet half-way between them.
+
+    Args:
+        probability: (case,) calibrated.
+        positive: (case,) the truth.
+        accepted: Errors.
+        chosen_on: The cases in words.
+        supported: (case,) what may be called present at all, whatever its probability; everything
+            by default.
 
     Raises:
         ValueError: The set has one class only.
@@ -211,14 +240,15 @@ def choose_point(
     if positive.all() or not positive.any():
         raise ValueError("thresholds need positives and negatives in the calibration set")
     low = float(np.quantile(probability[positive], accepted.missed))
-    high = float(np.quantile(probability[~positive], 1 - accepted.false))
+    may_be_called = probability if supported is None else np.where(supported, probability, 0.0)
+    high = float(np.quantile(may_be_called[~positive], 1 - accepted.false))
     if low >= high:
         low = high = (low + high) / 2
     high = max(high, EVEN)
     return OperatingPoint(
         low=round(low, 4),
         high=round(high, 4),
-        sensitivity=round(float((probability[positive] >= high).mean()), 4),
+        sensitivity=round(float((may_be_called[positive] >= high).mean()), 4),
         specificity=round(float((probability[~positive] < low).mean()), 4),
         chosen_on=chosen_on,
     )

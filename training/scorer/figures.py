@@ -17,7 +17,7 @@ from models.scorer.calibration import SEQUENCE_SETS, ScorerCalibration
 from models.scorer.heads import HEADS, MIMICS, SHAPES
 from models.scorer.measurements import genant_grade
 from models.scorer.network import ScorerNetwork
-from training.scorer.calibrate import CALLED
+from training.scorer.calibrate import CALLED, supports_edema
 from training.scorer.combine import answered
 from training.scorer.conformal import (
     NOMINAL_COVERAGE,
@@ -62,7 +62,8 @@ def evaluate(
     for view, hidden in VIEWS.items():
         seen = acquired if acquired and not hidden else answered(network, pool, calibration, hidden)
         names = (*CALLED, *(f"mimic_{mimic}" for mimic in MIMICS))
-        part = {name: binary(seen, name, calibration) for name in names}
+        borne_out = {"edema": supports_edema(pool, calibration.contrast)}
+        part = {name: binary(seen, name, calibration, borne_out.get(name)) for name in names}
         result[view] = part
         part["extent"] = extent(seen, calibration)
         part["etiology_sets"] = _etiology_sets(seen, calibration)
@@ -76,8 +77,20 @@ def evaluate(
     return result
 
 
-def binary(seen: Predictions, name: str, calibration: ScorerCalibration) -> dict[str, Any]:
-    """Discrimination, calibration and calls of one head."""
+def binary(
+    seen: Predictions,
+    name: str,
+    calibration: ScorerCalibration,
+    supported: NDArray[np.bool_] | None = None,
+) -> dict[str, Any]:
+    """Discrimination, calibration and calls of one head.
+
+    Args:
+        seen: Answers and truth.
+        name: Of the head.
+        calibration: Of the bundle.
+        supported: (level,) what may be called present at all; everything by default.
+    """
     truth = seen.targets[:, HEADS.index(name)]
     asked = np.isfinite(truth)
     if not asked.any():
@@ -95,6 +108,8 @@ def binary(seen: Predictions, name: str, calibration: ScorerCalibration) -> dict
     if name in calibration.operating_points:
         point = calibration.operating_points[name]
         called, absent = probability >= point.high, probability < point.low
+        if supported is not None:
+            called &= supported[asked]
         figures |= {
             "sensitivity": share(called[positive]),
             "specificity": share(absent[~positive]),

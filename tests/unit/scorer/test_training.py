@@ -251,6 +251,21 @@ def test_operating_point_of_overlapping_and_of_separate_classes() -> None:
     assert (apart.sensitivity, apart.specificity) == (1.0, 1.0)
 
 
+def test_what_may_not_be_called_does_not_raise_the_threshold() -> None:
+    probability = np.concatenate([np.linspace(0, 0.95, 1000), np.linspace(0.4, 1, 100)])
+    positive = np.arange(1100) >= 1000
+    accepted = AcceptedErrors(missed=0.05, false=0.02)
+    plain = choose_point(probability, positive, accepted, "toy")
+    # No negative above 0.6 may be called: the threshold needs to keep out those below only.
+    supported = positive | (probability < 0.6)
+    rule = choose_point(probability, positive, accepted, "toy", supported)
+    assert plain.high == pytest.approx(0.93, abs=0.01)
+    assert rule.high == pytest.approx(0.58, abs=0.02)
+    assert (supported & (probability >= rule.high))[~positive].mean() <= 0.021
+    assert rule.low == plain.low
+    assert rule.sensitivity > plain.sensitivity
+
+
 def test_a_safety_flag_is_bounded_by_its_false_alarms() -> None:
     rng = np.random.default_rng(0)
     positive = np.arange(1000) < 40
