@@ -124,7 +124,8 @@ def _training_data(figures: Mapping[str, Any]) -> str:
 def _network_data(figures: Mapping[str, Any]) -> str:
     begun, steps = figures["begun_with"], figures["steps"]
     if begun and not steps:
-        return f"The network is that of {begun}, unchanged: synthetic spines only, see its card"
+        before = figures["begun_data"] or "synthetic spines only"
+        return f"The network is that of {begun}, unchanged ({before})"
     since = ""
     if begun:
         since = (

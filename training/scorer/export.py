@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from safetensors.torch import load_file
 
-from models.manifest import SECTION, NetworkSpec
+from models.manifest import METADATA, SECTION, NetworkSpec
 from models.scorer.calibration import read_calibration
 from models.scorer.crops import (
     CHANNELS,
@@ -106,6 +106,7 @@ def finish(
     how = json.loads((run / "recipe.json").read_text())
     figures["steps"] = how["steps"]
     figures["begun_with"] = Path(how["start"]).parent.name if how["start"] else None
+    figures["begun_data"] = _data_of(Path(how["start"]).with_name(METADATA))
     figures["kept"] = how["kept"]
     if weighing is not None and levels is not None:
         figures["weighing_levels"] = len(levels.crops)
@@ -115,6 +116,14 @@ def finish(
         figures["stress"] = beside_baselines(network, whole(stress), training, metadata)
     (run / "figures.json").write_text(json.dumps(figures, indent=1))
     return fitted, figures
+
+
+def _data_of(metadata: Path) -> str | None:
+    """What the weights of a bundle were taught with, in its own words; None where it is gone."""
+    if not metadata.is_file():
+        return None
+    told: str = json.loads(metadata.read_text())["data_source"]
+    return told.removesuffix(".")
 
 
 def drawn_from(cache: Path) -> dict[str, int]:
