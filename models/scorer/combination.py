@@ -4,7 +4,8 @@ The network sees texture and shape, the signs count what a reader would count; o
 those that the network learned from the two err differently. The trees take both and answer the
 questions that findings rest on; what they learned from are levels the network did not learn from.
 
-Source: Wolpert 1992, Neural Networks 5:241 (stacked generalisation).
+Source: Wolpert 1992, Neural Networks 5:241 (stacked generalisation); Genest 1986, Stat Sci 1:114
+(averaging logits: the logarithmic opinion pool).
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Combination:
     """Trees for every question and for the three lines of the extent.
 
     Attributes:
-        questions: Name of a head to what replaces its logit.
+        questions: Name of a head to what its logit is averaged with.
         extent: "low", "middle" and "high" to quantile regressions of the edematous part.
         intact_below: Logit of the network's own fracture answer under which a body is taken for
             intact when heights are compared, which happens before the trees are asked.
@@ -58,10 +59,14 @@ class Combination:
     def answers(
         self, heads: NDArray[np.float32], table: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """The network's (level, len(HEADS)) output with the weighed answers in their columns."""
+        """The network's (level, len(HEADS)) output with weighed answers in their columns.
+
+        They are half-way between the network's and the trees' logits: the trees were taught with
+        bodies outlined without error, and those of a patient are not.
+        """
         weighed = heads.copy()
         for name, trees in self.questions.items():
-            weighed[:, HEADS.index(name)] = trees(table)
+            weighed[:, HEADS.index(name)] = (heads[:, HEADS.index(name)] + trees(table)) / 2.0
         return weighed
 
     def extents(self, table: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -184,7 +184,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             low, high = one["intervals_95"]["temperature"]
             sys.stdout.write(
                 f"{task:<13} temperature {one['temperature']:.2f} ({low:.2f} to {high:.2f}), "
-                f"{one['positives']} + {one['negatives']} levels\n"
+                f"{one['positives']} + {one['negatives']} levels"
+                f"{', no change shown' if one['temperature'] == 1.0 else ''}\n"
             )
         else:
             sys.stdout.write(f"{task:<13} too few cases: kept as served\n")

@@ -74,8 +74,9 @@ class FittedTask:
     """Site calibration of one task.
 
     Attributes:
-        temperature: Logits are divided by it, after the shift; 1 is no change.
-        shift: Added to the served calibrated logit.
+        temperature: Logits are divided by it, after the shift; 1 is no change, which stands where
+            neither its interval nor that of the shift shows one.
+        shift: Added to the served calibrated logit; 0 is no change.
         platt: The two together with the served calibration.
         point: New thresholds.
         intervals: "temperature", "shift", "low", "high", "sensitivity", "specificity" to a 95 %
@@ -149,8 +150,18 @@ def fit_task(
         name: Interval(*(float(edge) for edge in np.quantile(values, (0.025, 0.975))))
         for name, values in drawn.items()
     }
+    if _holds(intervals["temperature"], 1.0) and _holds(intervals["shift"], 0.0):
+        # The cases do not show that anything is off: what was fitted on more of them stands.
+        temperature, shift = 1.0, 0.0
+        probability = served[0].probability(_narrow(logits))
+        chosen = choose_point(probability, positive, ACCEPTED[task], chosen_on)
+        point = _supported(chosen, served[1], probability, positive, task)
     platt = composed(served[0], temperature, shift)
     return FittedTask(temperature, shift, platt, point, intervals, needs)
+
+
+def _holds(interval: Interval, value: float) -> bool:
+    return interval.low <= value <= interval.high
 
 
 def _supported(

@@ -166,11 +166,14 @@ def _question_trees(table: NDArray[np.float32], seen: Predictions, name: str) ->
 def _extent_trees(table: NDArray[np.float32], seen: Predictions, quantile: float) -> Trees:
     from sklearn.ensemble import GradientBoostingRegressor  # noqa: PLC0415  slow to import
 
-    wet = seen.targets[:, HEADS.index("edema")] == 1
+    edema = seen.targets[:, HEADS.index("edema")]
+    wet, dry = np.flatnonzero(edema == 1), np.flatnonzero(edema == 0)
+    # As many without, so that an extent is said of no body that only seemed to have an edema.
+    taken = np.concatenate([wet, dry[:: max(1, len(dry) // len(wet))]])
     used = np.array([n for n, name in enumerate(COLUMNS) if name.startswith(_FLUID_COLUMNS)])
-    known = _filled(table[wet][:, used])
+    known = _filled(table[taken][:, used])
     model = GradientBoostingRegressor(loss="quantile", alpha=quantile, **TREES)
-    model.fit(known, seen.extent_truth[wet])
+    model.fit(known, seen.extent_truth[taken])
     return _plain(model, known, model.predict(known[:1]), used)
 
 

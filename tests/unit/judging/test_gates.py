@@ -92,6 +92,13 @@ def test_site_calibration_mends_a_miscalibrated_model_within_its_intervals() -> 
     assert ((probability - truth) ** 2).mean() < ((before - truth) ** 2).mean()
 
 
+def test_what_the_cases_do_not_show_is_not_mended() -> None:
+    honest = fit_task(drawn(patients=30), "edema", (Platt(1.0, 0.0), SERVED), "30 studies")
+    assert honest is not None
+    assert honest.intervals["temperature"].low < 1.0 < honest.intervals["temperature"].high
+    assert (honest.temperature, honest.shift, honest.platt) == (1.0, 0.0, Platt(1.0, 0.0))
+
+
 def test_a_threshold_stays_until_there_are_cases_enough_for_it() -> None:
     def point(patients: int) -> tuple[OperatingPoint, int, int]:
         judged = drawn(patients=patients)

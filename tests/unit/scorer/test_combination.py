@@ -129,10 +129,11 @@ def test_weighed_answers_are_what_findings_are_made_from() -> None:
     calls = [level.fracture.call for level in plain.levels if level.fracture]
     assert [level.fracture.call for level in kept.levels if level.fracture] == calls
     assert Call.PRESENT in calls
+    # Half-way between the network's 6 and the trees' 6.
     assert heads[:, HEADS.index("fracture")].tolist() == [
         6.0 if call is Call.PRESENT else -6.0 for call in calls
     ]
-    never = weighing(fracture=stump("bright_fraction", 2.0, -6.0, 6.0))
+    never = weighing(fracture=stump("bright_fraction", 2.0, -18.0, 6.0))
     scores = Scorer(BrightIsWet(), with_combination(never))(study, localisation)
     assert {level.fracture.call for level in scores.levels if level.fracture} == {Call.ABSENT}
     # Edema is the network's own answer.
