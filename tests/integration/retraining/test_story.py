@@ -172,7 +172,9 @@ def test_the_whole_story(tmp_path: Path) -> None:
         _, report = read(client, next(iter(sorted((studies / "held").iterdir()))))
         assert scorer_of(report)["version"] == "9.0.0-site.2"
     assert after["about"]["bundles"]["scorer"]["version"] == "9.0.0-site.2"
-    assert after["tasks"]["edema"]["auroc"] > before["tasks"]["edema"]["auroc"]
+    edema = [one["tasks"]["edema"] for one in (before, after)]
+    assert edema[1]["auroc"] > edema[0]["auroc"]
+    assert edema[1]["ece"] < edema[0]["ece"]
     if given:
         shutil.copytree(tmp_path / "after", studies / "after", dirs_exist_ok=True)
 
