@@ -80,7 +80,7 @@ def fit_combination(
     intact_below = float(np.quantile(logit[broken], MISSED))
     tables = np.concatenate(
         [
-            _table(one, pool, LEARNED_WITH[name], heights_mm, one.heads, intact_below)
+            _table(one, pool, LEARNED_WITH[name], heights_mm, intact_below)
             for name, one in seen.items()
         ]
     )
@@ -116,7 +116,7 @@ def weighed(
     """The network's answers weighed with the signs that the series shown give."""
     if combination is None:
         return seen
-    table = _table(seen, pool, hide, heights_mm, seen.heads, combination.intact_below)
+    table = _table(seen, pool, hide, heights_mm, combination.intact_below)
     return replace(
         seen,
         heads=combination.answers(seen.heads, table),
@@ -129,18 +129,17 @@ def _table(
     pool: LevelPool,
     hide: Sequence[str],
     heights_mm: Mapping[str, tuple[float, float, float]],
-    heads: NDArray[np.float32],
     intact_below: float,
 ) -> NDArray[np.float32]:
-    intact = heads[:, HEADS.index("fracture")] < intact_below
+    intact = seen.heads[:, HEADS.index("fracture")] < intact_below
     losses = measured_losses(pool, heights_mm, intact)
     signs = _signs(pool, hide) | height_signs(losses)
     signs["height_loss"] = height_loss_percent(losses)
     columns = [MAP_LEVELS.index(level) for level in SHARES_AT]
     shares = np.column_stack([seen.extent_mean, seen.extents[:, columns]]).astype(np.float64)
     if "fluid" in hide:
-        shares = np.full((len(heads), len(MAP_COLUMNS)), np.nan)
-    return combination_table(heads, shares, seen.presence, signs)
+        shares = np.full((len(seen.heads), len(MAP_COLUMNS)), np.nan)
+    return combination_table(seen.heads, shares, seen.presence, signs)
 
 
 def _signs(pool: LevelPool, hide: Sequence[str]) -> dict[str, NDArray[np.float64]]:
