@@ -219,10 +219,12 @@ def read_calibration(metadata: Mapping[str, Any]) -> ScorerCalibration:
 
 
 def _check_lines(found: ScorerCalibration) -> None:
-    """Refuse a bundle whose extent has its regressions in two places, or in none."""
+    """Refuse a bundle whose extent has its regressions in two places, or in none.
+
+    One without any extent reads it off the map by a threshold.
+    """
     model = found.extent
-    elsewhere = model is not None and model.weights is None
-    if elsewhere != (found.combination is not None):
+    if model is not None and (model.weights is None) != (found.combination is not None):
         raise ValueError("either the combination or the extent holds the regressions")
 
 

@@ -6,8 +6,7 @@ Ours and Orthanc have every instance on disk before they acknowledge it; storesc
 What the disk alone takes for that is the floor: the same files, written and flushed one after the
 other with their folder. Processor time is the receiver's, all threads, in steps of 10 ms. Senders
 are dcmtk's storescu and curl; peers run with TCP_NODELAY=1, without which dcmtk waits 40 ms for
-every instance. The exit code is 1 when ours takes four times as long as Orthanc, as it would if
-something waited for a timer.
+every instance. The exit code is 1 when ours is slower than a peer.
 """
 
 from __future__ import annotations
@@ -40,7 +39,6 @@ from tests.integration.pacs.peers import ENVIRONMENT, free_port, orthanc, run, t
 from tests.unit.pacs.stand_ins import RememberingJobs
 
 SIZE: Final = 512
-MOST_TIMES: Final = 4
 BOUNDARY: Final = "b0undary"
 TYPE: Final = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
 
@@ -82,8 +80,8 @@ class Race:
 
     @property
     def lost(self) -> bool:
-        """Whether a peer that flushes too was faster by far."""
-        return any(peer.durable and self._ratio(peer) < 1 / MOST_TIMES for peer in self.peers)
+        """Whether a peer was faster."""
+        return any(self._ratio(peer) < 1 for peer in self.peers)
 
     def lines(self, megabytes: float, instances: int) -> Iterator[str]:
         """Rows of the table, ours first."""

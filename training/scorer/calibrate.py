@@ -174,12 +174,15 @@ def _answers(seen: Predictions, name: str) -> tuple[NDArray[np.float32], NDArray
     return seen.heads[asked, HEADS.index(name)], truth[asked] > 0.5
 
 
+def bright_fractions(pool: LevelPool) -> NDArray[np.float64]:
+    """(level,) measured bright share of each body; NaN where it was not measured."""
+    measured = (about.get("measured", {}) for about in pool.about)
+    return np.array([float(signs.get("bright_fraction", np.nan)) for signs in measured])
+
+
 def supports_edema(pool: LevelPool, rule: ContrastRule) -> NDArray[np.bool_]:
     """(level,) whether the measured contrast bears an edema out, without which none is called."""
-    bright = [
-        float(about.get("measured", {}).get("bright_fraction", np.nan)) for about in pool.about
-    ]
-    return np.asarray(np.array(bright) >= rule.agrees_from)
+    return np.asarray(bright_fractions(pool) >= rule.agrees_from)
 
 
 def _supported(every: Predictions, held_out: LevelPool) -> NDArray[np.bool_]:

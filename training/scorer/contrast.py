@@ -1,8 +1,6 @@
 """What the rule of measured contrast costs and gains on held-out synthetic cases.
 
-    python -m training.scorer.contrast --run RUN --held-out CACHE
-
-Crops on disk carry no place in the patient: bodies of a study are laid on a straight spine.
+python -m training.scorer.contrast --run RUN --held-out CACHE
 """
 
 from __future__ import annotations
@@ -10,67 +8,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.scorer.calibration import ScorerCalibration, read_calibration
-from models.scorer.contrast import contrast_of
-from models.scorer.crops import CHANNELS, CROP_PITCH_MM
-from models.scorer.distribution import FLUID_ROLES, OWN_BODY
 from models.scorer.heads import HEADS
+from training.scorer.calibrate import bright_fractions
 from training.scorer.combine import answered
 from training.scorer.export import halves, load_run
-from training.scorer.pool import LevelPool
-
-LEVEL_STEP_MM: Final = 34.0
-"""Distance of neighbouring bodies, about that of lumbar ones."""
-
-
-def studies_of(about: Sequence[dict[str, Any]]) -> Iterator[list[int]]:
-    """Numbers of the levels that were drawn together: one study after the other."""
-    together: list[int] = []
-    for number, level in enumerate(about):
-        known = {about[other]["level"] for other in together}
-        first = about[together[0]] if together else level
-        same = all(level[key] == first[key] for key in ("case", "sequence_set"))
-        if not same or level["level"] in known:
-            yield together
-            together = []
-        together.append(number)
-    if together:
-        yield together
-
-
-def bright_fractions(pool: LevelPool, calibration: ScorerCalibration) -> NDArray[np.float64]:
-    """(level,) measured bright share; NaN where the study shows no fluid-sensitive series."""
-    fractions = np.full(len(pool.crops), np.nan)
-    for chosen in studies_of(pool.about):
-        role = str(pool.about[chosen[0]]["sequence_set"]).split("+")[0]
-        if role not in FLUID_ROLES:
-            continue
-        crops = pool.batch(np.array(chosen)).crops
-        contrast = contrast_of(
-            crops[:, CHANNELS.index("fluid")],
-            crops[:, -2] > OWN_BODY,
-            np.stack([straight_grid(place) for place in range(len(chosen))]),
-            role,
-            calibration.contrast,
-        )
-        fractions[chosen] = contrast.bright
-    return fractions
-
-
-def straight_grid(place: int) -> NDArray[np.float64]:
-    """Crop index to LPS mm of the body at a place of a straight spine."""
-    slice_mm, row_mm, column_mm = CROP_PITCH_MM
-    grid = np.eye(4)
-    grid[:3, :3] = [[slice_mm, 0.0, 0.0], [0.0, 0.0, column_mm], [0.0, -row_mm, 0.0]]
-    grid[2, 3] = -LEVEL_STEP_MM * place
-    return grid
 
 
 def compare(
@@ -114,7 +61,7 @@ def main() -> None:
         figures[name] = compare(
             calibration.platt["edema"].probability(seen.heads[:, column]),
             seen.targets[:, column],
-            bright_fractions(pool, calibration),
+            bright_fractions(pool),
             calibration,
         )
     sys.stdout.write(json.dumps(figures, indent=1) + "\n")

@@ -3,7 +3,8 @@
     python -m training.scorer.controls --held-out CROPS [--bundle DIR]
 
 CROPS is a folder of `training.scorer.cache` (`training.scorer.evaluate` leaves one behind). The
-exit code is 1 when a control fails.
+exit code is 1 when a control fails. The network is asked alone: measured signs were taken from
+series that nobody spoilt.
 """
 
 from __future__ import annotations

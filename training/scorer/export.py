@@ -105,8 +105,9 @@ def finish(
     figures["training_studies"] = drawn_from(cache)
     how = json.loads((run / "recipe.json").read_text())
     figures["steps"] = how["steps"]
-    figures["begun_with"] = Path(how["start"]).parent.name if how["start"] else None
-    figures["begun_data"] = _data_of(Path(how["start"]).with_name(METADATA))
+    start = Path(how["start"]) if how["start"] else None
+    figures["begun_with"] = start and start.parent.name
+    figures["begun_data"] = start and _data_of(start.with_name(METADATA))
     figures["kept"] = how["kept"]
     if weighing is not None and levels is not None:
         figures["weighing_levels"] = len(levels.crops)

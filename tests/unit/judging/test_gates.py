@@ -18,6 +18,7 @@ from training.judging.compare import compare, told
 from training.judging.errors import JudgingError, TooFewCasesError
 from training.judging.rebundle import resealed
 from training.judging.thresholds import fit_task, fit_temperature
+from training.scorer.calibrate import ACCEPTED
 
 pytestmark = pytest.mark.train
 
@@ -28,6 +29,7 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(thresholds, "ROUNDS", 40)
 
 
+EDEMA = ACCEPTED["edema"]
 SERVED = OperatingPoint(0.21, 0.76, 0.8, 0.9, "where it was made")
 
 
@@ -107,10 +109,10 @@ def test_a_threshold_stays_until_there_are_cases_enough_for_it() -> None:
         return fitted.point, fitted.needs.positives, fitted.needs.negatives
 
     few, positives, negatives = point(16)
-    assert positives * 0.05 < 3 > negatives * 0.01
+    assert positives * EDEMA.missed < 3 > negatives * EDEMA.false
     assert (few.low, few.high) == (SERVED.low, SERVED.high)
     many, positives, negatives = point(300)
-    assert positives * 0.05 >= 3 <= negatives * 0.01
+    assert positives * EDEMA.missed >= 3 <= negatives * EDEMA.false
     assert (many.low, many.high) != (SERVED.low, SERVED.high)
 
 

@@ -163,6 +163,9 @@ def test_a_bundle_has_its_regressions_in_one_place() -> None:
     ):
         with pytest.raises(BundleError, match="incomplete"):
             read_calibration(broken)
+    unsaid = with_combination(weighing())
+    unsaid[SECTION]["calibration"]["extent"] = None  # then a threshold on the map says it
+    assert read_calibration(unsaid).combination is not None
     nowhere = with_combination(weighing())
     del nowhere[SECTION]["calibration"]["combination"]
     with pytest.raises(BundleError, match="incomplete"):

@@ -292,14 +292,18 @@ def test_a_run_becomes_metadata_the_scorer_reads(levels: LevelSet, tmp_path: Pat
     for folder in (run, cache, held_out):
         folder.mkdir()
     save_levels(cache / "case-500000001.npz", levels)
-    begun = Recipe(steps=7, start="bundles/scorer/0.0.0/model.safetensors", kept=0.5)
-    (run / "recipe.json").write_text(json.dumps(asdict(begun)))
+    (run / "recipe.json").write_text(json.dumps(asdict(Recipe(steps=9))))
     answered = levels.targets.copy()
     answered[0, HEADS.index("pathological")] = 1.0
     for number in (2, 3):
         save_levels(held_out / f"case-000000{number}.npz", replace(levels, targets=answered))
     torch.manual_seed(0)
     save_file(ScorerNetwork().state_dict(), run / "last.safetensors")
+    fitted, figures = finish(run, cache, held_out)
+    anew = draft_of("0.0.1", fitted, figures, "Test.").card.training_data
+    assert "studies), 9 steps; calibrated on" in anew
+    begun = Recipe(steps=7, start="bundles/scorer/0.0.0/model.safetensors", kept=0.5)
+    (run / "recipe.json").write_text(json.dumps(asdict(begun)))
     fitted, figures = finish(run, cache, held_out)
     draft = draft_of("0.0.1", fitted, figures, "Test.")
     assert draft.outputs["heads"]["num_channels"] == len(HEADS)

@@ -73,6 +73,9 @@ class LabelMaps:
             number: Its series number.
         """
         key = _grid_key(volume)
+        shows_edema = self.lesions is None and volume.role in FLUID_SENSITIVE
+        if key in self.by_grid and not shows_edema:
+            return
         _, body = truth_on(grid, volume)
         if key not in self.by_grid:
             name = f"truth_{number}.nii.gz" if self.by_grid else "truth.nii.gz"
@@ -81,7 +84,7 @@ class LabelMaps:
                 names[level.index] = LABEL_VALUES[level.level]
             write_labels(self.directory / name, names[body], volume.affine)
             self.by_grid[key] = name
-        if self.lesions is None and volume.role in FLUID_SENSITIVE:
+        if shows_edema:
             lesions = lesion_labels(grid, self.levels)
             labels = labels_on(lesions, grid, volume)
             write_labels(self.directory / "lesions.nii.gz", labels, volume.affine)
