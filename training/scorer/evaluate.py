@@ -64,7 +64,7 @@ def judge(
 
 
 def network_of(bundle: Bundle) -> ScorerNetwork:
-    """The bundle's network, for PyTorch.
+    """The bundle's network, for PyTorch; without the evidence, which no figure asks for.
 
     Raises:
         TypeError: The bundle holds another kind of network.
@@ -72,7 +72,9 @@ def network_of(bundle: Bundle) -> ScorerNetwork:
     network = load_network(bundle.manifest.network, open_verified(bundle)[MODEL_SAFETENSORS])
     if not isinstance(network, ScorerNetwork):
         raise TypeError(f"{bundle.name} is not a scorer")
-    return network.eval()
+    plain = ScorerNetwork(**bundle.network.arguments)
+    plain.load_state_dict(network.state_dict())
+    return plain.eval()
 
 
 def told(figures: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ pytest.importorskip("torch", reason="needs the [train] extra")
 import torch
 
 from models.findings import Coverage
+from models.registry import resolve
 from models.scorer.calibration import Platt, read_calibration
 from models.scorer.crops import CHANNELS, CROP_SHAPE, PRESENCE
 from models.scorer.heads import BINARY_HEADS, HEADS, NEEDS_FLUID
@@ -24,9 +25,12 @@ from training.scorer.augment import augmented
 from training.scorer.cache import LevelSet, level_set, load_levels, packed, save_levels, unpacked
 from training.scorer.calibrate import AcceptedErrors, choose_flag, choose_point, fit_platt
 from training.scorer.conformal import conformal_quantile
+from training.scorer.evaluate import judge, network_of
+from training.scorer.evaluate import told as judged_as_text
 from training.scorer.export import draft_of, finish
 from training.scorer.loop import Recipe, train
 from training.scorer.losses import batch_losses, positive_weights
+from training.scorer.page import page
 from training.scorer.pool import LevelPool
 from training.scorer.studies import synthesise
 from training.scorer.targets import level_targets, without_fluid
@@ -315,6 +319,23 @@ def test_a_run_becomes_metadata_the_scorer_reads(levels: LevelSet, tmp_path: Pat
     assert set(read.operating_points) == {"edema", "fracture", "unhealed", "pathological"}
     assert any(name.startswith("stir.") for name in read.bounds)
     assert figures["as_acquired"]["fracture"]["asked"] == len(levels.about)
+
+
+def test_the_shipped_bundle_is_judged_on_a_page(levels: LevelSet, tmp_path: Path) -> None:
+    for number in (1, 2):
+        save_levels(tmp_path / f"case-{number}.npz", levels)
+    pool = LevelPool(tmp_path)
+    pool.refresh()
+    bundle = resolve("scorer")
+    network, calibration = network_of(bundle), read_calibration(bundle.metadata)
+    pools = {"held out": pool}
+    figures, beside = judge(network, calibration, pools, pool)
+    served = {row["model"] for row in figures["held out"]["baselines"]["fracture"]}
+    assert served == {"served", "network alone"}
+    assert f"held out: {len(pool.crops)} levels, synthetic" in judged_as_text(figures)
+    text = page(figures, pools, beside, (network, calibration))
+    assert "<svg" in text
+    assert "network alone" in text
 
 
 def test_a_run_ends_part_of_the_way_from_where_it_began(tmp_path: Path, levels: LevelSet) -> None:
