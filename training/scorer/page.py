@@ -84,10 +84,10 @@ def _tables(found: Mapping[str, Any]) -> Iterable[str]:
         ],
     )  # fmt: skip
     yield "<h3>Beside simpler models</h3>" + _table(
-        ("question", "model", "of", "AUROC", "95 %", "network is better by", "95 %", "p"),
+        ("question", "model", "of", "AUROC", "95 %", "served is better by", "95 %", "p"),
         [
             (task, row["model"], row["detail"], row["auroc"], row["auroc_95"],
-             row.get("network_minus_this"), row.get("difference_95"), row.get("p_value"))
+             row.get("served_minus_this"), row.get("difference_95"), row.get("p_value"))
             for task, rows in found["baselines"].items()
             for row in rows
         ],

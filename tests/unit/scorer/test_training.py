@@ -330,12 +330,14 @@ def test_the_shipped_bundle_is_judged_on_a_page(levels: LevelSet, tmp_path: Path
     network, calibration = network_of(bundle), read_calibration(bundle.metadata)
     pools = {"held out": pool}
     figures, beside = judge(network, calibration, pools, pool)
-    served = {row["model"] for row in figures["held out"]["baselines"]["fracture"]}
-    assert served == {"served", "network alone"}
+    served, alone = figures["held out"]["baselines"]["fracture"]
+    assert (served["model"], alone["model"]) == ("served", "network alone")
+    alone["served_minus_this"] = 0.1234
     assert f"held out: {len(pool.crops)} levels, synthetic" in judged_as_text(figures)
     text = page(figures, pools, beside, (network, calibration))
     assert "<svg" in text
     assert "network alone" in text
+    assert "0.123" in text
 
 
 def test_a_run_ends_part_of_the_way_from_where_it_began(tmp_path: Path, levels: LevelSet) -> None:
