@@ -19,7 +19,7 @@ from training.fit.errors import TooFewLevelsError
 from training.fit.levels import MAP_UNKNOWN
 from training.fit.trainee import Tensors, Turn
 from training.scorer.augment import augmented
-from training.scorer.losses import batch_losses, positive_weights
+from training.scorer.losses import batch_losses, matched_weights, positive_weights
 from training.scorer.pool import Batch, LevelPool
 from training.statistics.roc import auroc
 
@@ -50,7 +50,7 @@ class ScorerTrainee:
     validation: LevelPool
     synthetic_share: float = 0.5
     counts: Mapping[str, Any] = field(default_factory=dict)
-    _weights: Tensor = field(init=False)
+    _weights: Mapping[str, Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
         pools = (self.labelled, self.synthetic)
@@ -62,8 +62,7 @@ class ScorerTrainee:
                 f"{levels} levels to train on (at least {FEWEST_LEVELS} are needed) and "
                 f"{len(self.validation.crops)} to validate with (at least 1)"
             )
-        targets = [target for pool in pools for target in pool.targets]
-        self._weights = positive_weights(torch.from_numpy(np.stack(targets)))
+        self._weights = _weights_of(self.labelled, self.synthetic)
 
     @property
     def encoder(self) -> tuple[str, ...]:
@@ -85,12 +84,15 @@ class ScorerTrainee:
         share = self.synthetic_share if self.labelled.crops else 1.0
         drawn = round(share * turn.own) if self.synthetic.crops else 0
         rng = np.random.default_rng([turn.seed, turn.step, turn.rank])
+        shares = {"labelled": turn.own - drawn, "synthetic": drawn}
         parts = [
-            _part(pool, turn, count)
-            for pool, count in ((self.labelled, turn.own - drawn), (self.synthetic, drawn))
-            if count
+            _part(pool, turn, shares[name])
+            for name, pool in (("labelled", self.labelled), ("synthetic", self.synthetic))
+            if shares[name]
         ]
-        return _tensors(_joined([augmented_part(pool, numbers, rng) for pool, numbers in parts]))
+        joined = _joined([augmented_part(pool, numbers, rng) for pool, numbers in parts])
+        weights = [self._weights[name].expand(count, -1) for name, count in shares.items()]
+        return _tensors(joined) | {"weights": torch.cat(weights)}
 
     def losses(self, network: nn.Module, batch: Tensors) -> Mapping[str, Tensor]:
         """Loss of a batch and its parts."""
@@ -98,18 +100,20 @@ class ScorerTrainee:
             network(batch["crops"], batch["presence"]),
             batch["targets"],
             (batch["edema_map"], batch["counts"]),
-            self._weights.to(batch["crops"].device),
+            batch["weights"],
         )
         return {name: getattr(found, name) for name in found.__slots__}
 
     def validate(self, network: nn.Module, device: torch.device) -> Mapping[str, float]:
         """Loss, and AUROC of every reported question that has both answers."""
         heads, targets, losses = [], [], []
+        own = self._weights["labelled" if self.labelled.crops else "synthetic"]
         network.eval()
         with torch.inference_mode():
             for start in range(0, len(self.validation.crops), 32):
                 numbers = np.arange(start, min(start + 32, len(self.validation.crops)))
                 batch = _tensors(known_maps(self.validation, numbers))
+                batch["weights"] = own.expand(len(numbers), -1)
                 batch = {name: value.to(device) for name, value in batch.items()}
                 losses.append(float(self.losses(network, batch)["total"]) * len(numbers))
                 heads.append(network(batch["crops"], batch["presence"])[1].float().cpu().numpy())
@@ -153,6 +157,18 @@ class ScorerTrainee:
             name: {"levels": len(pool.crops), "positive": _positives(pool)}
             for name, pool in parts.items()
         } | {"read": dict(self.counts)}
+
+
+def _weights_of(labelled: LevelPool, synthetic: LevelPool) -> dict[str, Tensor]:
+    """Weights of positive answers of each pool; the site's are brought to the odds of the drawn."""
+    own, drawn = (
+        torch.from_numpy(np.stack(pool.targets)) if pool.targets else torch.zeros(0, len(HEADS))
+        for pool in (labelled, synthetic)
+    )
+    if not len(drawn):
+        return {"labelled": positive_weights(own), "synthetic": positive_weights(own)}
+    weights = positive_weights(drawn)
+    return {"labelled": matched_weights(own, drawn, weights), "synthetic": weights}
 
 
 def _positives(pool: LevelPool) -> dict[str, int]:

@@ -35,11 +35,39 @@ class Losses:
 
 def positive_weights(targets: Tensor) -> Tensor:
     """(len(BINARY_HEADS),) weight of a positive answer: root of how rare it is, at most 4."""
+    positive, negative = _counts(targets)
+    return torch.sqrt(negative / positive.clamp(min=1.0)).clamp(1.0, LARGEST_POSITIVE_WEIGHT)
+
+
+def matched_weights(targets: Tensor, reference: Tensor, weights: Tensor) -> Tensor:
+    """(len(BINARY_HEADS),) weight of a positive answer that gives other levels the same odds.
+
+    How often a disease occurs among the few studies that a site has labelled is chance, or how they
+    were chosen; a network that learns it shifts every answer. Weighed so, it learns what a disease
+    looks like there, and how frequent it is is left to the site's calibration.
+
+    Args:
+        targets: (level, len(HEADS)) of the site.
+        reference: The same of the levels they are mixed with.
+        weights: `positive_weights` of the reference.
+
+    Returns:
+        At most 4 and at least 1/4; 1 for a question to which either lacks an answer of a kind.
+    """
+    (own, others), (there, without) = (_counts(one) for one in (targets, reference))
+    wanted = weights * there / without.clamp(min=1.0)
+    found = wanted * others / own.clamp(min=1.0)
+    told = (own > 0) & (others > 0) & (there > 0) & (without > 0)
+    least = 1.0 / LARGEST_POSITIVE_WEIGHT
+    return torch.where(told, found, torch.ones_like(found)).clamp(least, LARGEST_POSITIVE_WEIGHT)
+
+
+def _counts(targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Positive and negative answers of every binary head, (len(BINARY_HEADS),) each."""
     answers = targets[:, : len(BINARY_HEADS)]
     asked = ~torch.isnan(answers)
     positive = torch.where(asked, answers, torch.zeros_like(answers)).sum(dim=0)
-    negative = asked.sum(dim=0) - positive
-    return torch.sqrt(negative / positive.clamp(min=1.0)).clamp(1.0, LARGEST_POSITIVE_WEIGHT)
+    return positive, asked.sum(dim=0) - positive
 
 
 def batch_losses(
@@ -55,8 +83,10 @@ def batch_losses(
         targets: (batch, len(HEADS)), NaN where a question is not asked.
         edema: Edema map truth (batch, 1, slice, row / 2, column / 2) in [0, 1], and where it
             counts (same shape, 0 to 1).
-        weights: Of `positive_weights`.
+        weights: Of `positive_weights`, (len(BINARY_HEADS),), or one such row for each level of the
+            batch.
     """
+    weights = weights.expand(len(targets), -1)
     edema_map, heads = outputs
     map_loss = _map_loss(edema_map, *edema)
     extent_loss = _extent_loss(edema_map, *edema)
@@ -130,7 +160,7 @@ def _head_loss(heads: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         fallback = MIMIC_WEIGHT if name.startswith("mimic_") else SIGN_WEIGHT
         total = total + HEAD_WEIGHTS.get(name, fallback) * (
             functional.binary_cross_entropy_with_logits(
-                heads[asked, column], truth[asked], pos_weight=weights[column]
+                heads[asked, column], truth[asked], pos_weight=weights[asked, column]
             )
         )
     return total

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.phantom.scanner.conditions import MODES, Blob, Conditions, SaturationBand
+from training.phantom.scanner.sampling import Sampler, stretched
 
 Map = NDArray[np.float32]
 
@@ -74,9 +75,9 @@ def smooth_volume(modes: NDArray[np.float64], shape: tuple[int, int, int]) -> Ma
     coarse = [max(8, count // 16) for count in shape[1:]]
     log = np.matmul(_cosines(coarse[0]), planes) @ _cosines(coarse[1]).T
     gain = np.exp(log).astype(np.float32)
-    rows, columns = (_stretch(few, many) for few, many in zip(coarse, shape[1:], strict=True))
-    tall = np.matmul(rows, gain).reshape(-1, coarse[1])
-    return np.asarray(tall @ np.ascontiguousarray(columns.T)).reshape(shape)
+    rows, columns = (stretched(few, many) for few, many in zip(coarse, shape[1:], strict=True))
+    # No product of dense matrices: these are nearly all zero, and their threads spin afterwards.
+    return Sampler(rows, rows, columns).in_plane(gain)
 
 
 def inversion_map(conditions: Conditions, rows: int, columns: int) -> Map:
@@ -141,9 +142,3 @@ def blobs_map(blobs: SequenceOf[Blob], rows: int, columns: int) -> tuple[Map, Ma
 def _cosines(count: int) -> NDArray[np.float64]:
     along = np.linspace(0.0, np.pi, count)
     return np.stack([np.cos(order * along) for order in range(MODES)], axis=1)
-
-
-def _stretch(few: int, many: int) -> Map:
-    """(many, few) linear interpolation."""
-    at = np.linspace(0.0, few - 1.0, many)
-    return np.clip(1.0 - np.abs(at[:, None] - np.arange(few)), 0.0, None).astype(np.float32)

@@ -137,6 +137,13 @@ def point_spread(positions: Positions, count: int, resolution: float, window: fl
     return _held(index, spread / spread.sum(axis=1, keepdims=True), count)
 
 
+def stretched(few: int, many: int) -> Band:
+    """Linear interpolation of `few` inputs onto `many` outputs, first and last in their places."""
+    at = np.linspace(0.0, few - 1.0, many)
+    index = np.floor(at).astype(np.int64)[:, None] + np.arange(2)
+    return _held(index, 1.0 - np.abs(at[:, None] - index), few)
+
+
 def box(positions: Positions, count: int, width: float) -> Band:
     """Plain averaging over an acquired voxel's width (in fine voxels): for label fractions.
 
