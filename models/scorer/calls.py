@@ -70,13 +70,14 @@ def call_edema(
     point: OperatingPoint,
     limits: tuple[str, ...],
 ) -> Edema:
-    """Edema finding of the network alone; an absent edema has no extent.
+    """Edema finding of the network alone; what is too unlikely to be one has no extent.
 
     A body cut by the edge of the image is never called: the coil's end is there, and what is seen
     is not the body.
     """
-    call = Call.INDETERMINATE if LIMIT_PARTLY_COVERED in limits else point.call(probability)
-    if call is Call.ABSENT:
+    seen = point.call(probability)
+    call = Call.INDETERMINATE if LIMIT_PARTLY_COVERED in limits else seen
+    if seen is Call.ABSENT:
         return Edema(probability, call, 0.0, limits)
     return Edema(probability, call, extent.fraction, limits, extent.interval)
 

@@ -7,6 +7,7 @@ from models.scorer.calibration import OperatingPoint, Platt, ScorerCalibration
 from models.scorer.calls import (
     LIMIT_NO_CONTRAST,
     LIMIT_NOT_MEASURED,
+    LIMIT_PARTLY_COVERED,
     LIMIT_UNEXPLAINED,
     call_acuity,
     call_edema,
@@ -58,6 +59,14 @@ def test_absent_edema_has_no_extent() -> None:
     assert (absent.extent_fraction, absent.extent_interval) == (0.0, None)
     assert (present.extent_fraction, present.extent_interval) == (0.4, (0.3, 0.6))
     assert present.limited_by == ("x",)
+
+
+def test_a_cut_body_is_left_open_and_has_an_extent_only_where_edema_is_likely() -> None:
+    extent = Extent(0.4, (0.3, 0.6))
+    dry, wet = (call_edema(chance, extent, POINT, (LIMIT_PARTLY_COVERED,)) for chance in (0.1, 0.9))
+    assert dry.call is wet.call is Call.INDETERMINATE
+    assert (dry.extent_fraction, dry.extent_interval) == (0.0, None)
+    assert wet.extent_fraction == 0.4
 
 
 RULE = ContrastRule(agrees_from=0.1, clear_from=0.3)
