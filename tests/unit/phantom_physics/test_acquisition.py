@@ -32,6 +32,7 @@ from training.phantom.scanner.sampling import (
     filtered,
     point_spread,
     slice_profile,
+    stretched,
 )
 from training.phantom.scanner.vendors import VENDORS
 
@@ -309,6 +310,14 @@ def test_sampling_weights_sum_to_one_inside() -> None:
         matrix = band.dense(80)
         assert matrix.shape == (40, 80)
         assert matrix.sum(axis=1) == pytest.approx(np.ones(40), abs=2e-3)
+
+
+def test_stretching_is_linear_interpolation_that_keeps_both_ends() -> None:
+    band = stretched(9, 300)
+    values = np.random.default_rng(4).normal(size=9)
+    expected = np.interp(np.linspace(0.0, 8.0, 300), np.arange(9), values)
+    assert np.allclose(band.dense(9) @ values, expected, atol=1e-6)
+    assert (stretched(5, 5).dense(5) == np.eye(5)).all()
 
 
 def test_every_vendor_and_role_has_a_protocol() -> None:

@@ -29,7 +29,7 @@ from training.scorer.evaluate import judge, network_of
 from training.scorer.evaluate import told as judged_as_text
 from training.scorer.export import draft_of, finish
 from training.scorer.loop import Recipe, train
-from training.scorer.losses import batch_losses, positive_weights
+from training.scorer.losses import batch_losses, matched_weights, positive_weights
 from training.scorer.page import page
 from training.scorer.pool import LevelPool
 from training.scorer.studies import synthesise
@@ -173,6 +173,43 @@ def test_unasked_questions_do_not_move_the_loss() -> None:
     asked = heads.clone()
     asked[0, 0] += 5.0
     assert batch_losses((outputs[0], asked), targets, edema, weights).total > before.total
+
+
+def test_a_sites_levels_are_weighed_to_the_odds_of_those_they_are_mixed_with() -> None:
+    reference, own = torch.zeros(100, len(HEADS)), torch.zeros(50, len(HEADS))
+    edema, fracture, healing, etiology = (
+        BINARY_HEADS.index(name) for name in ("edema", "fracture", "unhealed", "pathological")
+    )
+    reference[:20, edema] = own[:8, edema] = 1.0
+    reference[:20, fracture] = own[:25, fracture] = 1.0
+    reference[:20, healing] = own[:1, healing] = 1.0
+    reference[:20, etiology] = 1.0  # the site has none
+    own[30:, fracture] = torch.nan
+    weights = positive_weights(reference)
+
+    found = matched_weights(own, reference, weights)
+
+    # Odds as weighed: 2 x 20 to 80 in the reference.
+    assert float(weights[edema]) == pytest.approx(2.0)
+    assert float(found[edema]) * 8 / 42 == pytest.approx(2.0 * 20 / 80)
+    assert float(found[fracture]) == 0.25  # 25 to 5 would ask for a tenth
+    assert float(found[healing]) == 4.0
+    assert float(found[etiology]) == 1.0
+
+
+def test_each_level_may_have_weights_of_its_own() -> None:
+    torch.manual_seed(3)
+    outputs = (torch.zeros(2, 1, 1, 2, 2), torch.randn(2, len(HEADS)))
+    targets = torch.ones(2, len(HEADS))
+    targets[:, len(BINARY_HEADS) :] = torch.nan
+    edema = (torch.zeros(2, 1, 1, 2, 2), torch.zeros(2, 1, 1, 2, 2))
+    one, two = torch.ones(len(BINARY_HEADS)), torch.full((len(BINARY_HEADS),), 2.0)
+    rows = [
+        float(batch_losses(outputs, targets, edema, weights).heads)
+        for weights in (one, two, torch.stack([one, one]), torch.stack([one, two]))
+    ]
+    assert rows[0] == pytest.approx(rows[2])
+    assert rows[0] < rows[3] < rows[1]
 
 
 def test_a_few_steps_lower_the_loss(levels: LevelSet, tmp_path: Path) -> None:
