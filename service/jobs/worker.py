@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 ORPHANED_S: Final = 1.0
 """How often the worker looks whether the service that started it is still there."""
 
+YIELDING: Final = 10
+"""How far the worker stands back (nice) for whoever waits for an answer: senders, a health check. A
+study takes a second or more anyway."""
+
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 DISK_FULL: Final = "disk_full"
 
@@ -71,6 +75,7 @@ class Message(BaseModel):
 def main() -> None:
     """Serve requests until standard input ends."""
     _leave_with(os.getppid())
+    os.nice(YIELDING)
     # Whatever a library prints must not come between the lines of the protocol.
     channel = logs.claim_standard_output()
 

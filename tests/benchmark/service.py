@@ -36,7 +36,7 @@ WAIT_S = 600
 def main() -> int:
     """Print the table; the exit code tells nothing, for a busy machine proves nothing."""
     sys.stdout.write(f"{machine()}\n")
-    studies = variants(1 + PAIRS + SENDERS * STUDIES_EACH)
+    studies = variants(1 + PAIRS + (1 + SENDERS) * STUDIES_EACH)
     with TemporaryDirectory(prefix="acuity-bench-") as folder:
         scratch = Path(folder)
         work_dir = scratch / "work"
@@ -44,7 +44,9 @@ def main() -> int:
         with installed(SERVE, work_dir, ACUITY_MAX_QUEUED="100000") as installation:
             installation.wait_until_there()
             sys.stdout.write(overhead_text(installation, list(islice(studies, 1 + PAIRS)), scratch))
-            sys.stdout.write(latency_text(installation, list(studies), scratch))
+            for senders in (1, SENDERS):
+                share = list(islice(studies, senders * STUDIES_EACH))
+                sys.stdout.write(latency_text(installation, share, scratch, senders))
             installation.kill_both()  # what it was sent last is not waited for
     return 0
 
@@ -116,12 +118,19 @@ def _read_served(installation: Installation, study: Study) -> float:
     return time.perf_counter() - start
 
 
-def latency_text(installation: Installation, studies: Sequence[Study], scratch: Path) -> str:
-    """Hand in studies from 8 senders at once, while the service reads what they hand in."""
-    shares = [studies[number::SENDERS] for number in range(SENDERS)]
-    with ThreadPoolExecutor(SENDERS) as pool:
-        floor = [s for one in pool.map(_write_share, shares, _folders(scratch)) for s in one]
-    together = threading.Barrier(SENDERS)
+def latency_text(
+    installation: Installation, studies: Sequence[Study], scratch: Path, senders: int
+) -> str:
+    """Hand in studies from senders at once, while the service reads what they hand in.
+
+    One sender tells how long a study takes to be taken; eight who never pause, how many a second
+    are taken, since each waits for the seven others.
+    """
+    shares = [studies[number::senders] for number in range(senders)]
+    with ThreadPoolExecutor(senders) as pool:
+        folders = _folders(scratch, senders)
+        floor = [s for one in pool.map(_write_share, shares, folders) for s in one]
+    together = threading.Barrier(senders)
 
     def send_share(share: Sequence[Study]) -> list[float]:
         taken = []
@@ -135,21 +144,24 @@ def latency_text(installation: Installation, studies: Sequence[Study], scratch: 
                 assert answer.status_code == 202, answer.text
         return taken
 
-    with ThreadPoolExecutor(SENDERS) as pool:
+    start = time.perf_counter()
+    with ThreadPoolExecutor(senders) as pool:
         taken = [seconds for share in pool.map(send_share, shares) for seconds in share]
+    rate = len(taken) / (time.perf_counter() - start)
     megabytes = sum(len(content) for content in studies[0].values()) / 1e6
     return (
-        f"202 to {SENDERS} senders at once, {len(taken)} studies of {len(studies[0])} files, "
-        f"{megabytes:.1f} MB: p50 {_percentile(taken, 50) * 1000:.0f} ms, "
+        f"202 to {senders} sender{'s at once' if senders > 1 else ''}, {len(taken)} studies of "
+        f"{len(studies[0])} files, {megabytes:.1f} MB: {rate:.0f} a second, "
+        f"p50 {_percentile(taken, 50) * 1000:.0f} ms, "
         f"p99 {_percentile(taken, 99) * 1000:.0f} ms; the same files written and flushed by "
-        f"{SENDERS} threads: p50 {_percentile(floor, 50) * 1000:.0f} ms, "
+        f"as many threads: p50 {_percentile(floor, 50) * 1000:.0f} ms, "
         f"p99 {_percentile(floor, 99) * 1000:.0f} ms; ratio of p99 "
         f"{_percentile(taken, 99) / _percentile(floor, 99):.1f}\n"
     )
 
 
-def _folders(scratch: Path) -> list[Path]:
-    folders = [scratch / f"floor-{number}" for number in range(SENDERS)]
+def _folders(scratch: Path, senders: int) -> list[Path]:
+    folders = [scratch / f"floor-{senders}-{number}" for number in range(senders)]
     for folder in folders:
         folder.mkdir()
     return folders

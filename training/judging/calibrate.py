@@ -5,7 +5,9 @@ r"""Fit a site's own temperature and thresholds to a served scorer, without touc
 
 The result is a bundle with the same network and new calibration; `compare` and `promote` take it
 from there. A question with too few local cases keeps the served calibration, and says so; when
-none has enough, nothing is written.
+none has enough, nothing is written. A candidate with other weights is first brought level with what
+serves: training moves all answers to a question up or down a little, and thresholds that mean
+something else than before are no thresholds that anybody chose.
 """
 
 from __future__ import annotations
@@ -14,12 +16,14 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from models.findings import Call
 from models.manifest import CARD, METADATA, SECTION
 from models.registry import Bundle, install, open_verified
 from models.scorer.calibration import read_calibration
@@ -33,22 +37,41 @@ from training.judging.errors import TooFewCasesError
 from training.judging.evaluate import open_model, progress_bar
 from training.judging.reading import Model, read_cases
 from training.judging.rebundle import resealed
-from training.judging.thresholds import FittedTask, fit_task, needs_of
+from training.judging.thresholds import FittedTask, composed, fit_task, needs_of
 from training.scorer.conformal import conformal_quantile, etiology_coverage
 
 FEWEST_CONFORMAL = 20
 """With fewer local answers a conformal quantile is kept as served."""
 
+FEWEST_ALIKE = 20
+"""With fewer levels a median difference of two models is not told."""
 
-def site_calibration(judged: Judged, served: Bundle, chosen_on: str) -> dict[str, FittedTask]:
+
+def site_calibration(
+    judged: Judged, served: Bundle, chosen_on: str, shifts: Mapping[str, float] | None = None
+) -> dict[str, FittedTask]:
     """Fit every task that has enough cases.
+
+    Args:
+        judged: Local cases.
+        served: What answered them.
+        chosen_on: The cases in words, for the bundle.
+        shifts: Of `level_shifts`; None where the answers already lie where they lay.
 
     Raises:
         TooFewCasesError: None has.
     """
     known = read_calibration(served.metadata)
     found = {
-        task: fit_task(judged, task, (known.platt[task], known.operating_points[task]), chosen_on)
+        task: fit_task(
+            judged,
+            task,
+            (
+                composed(known.platt[task], 1.0, (shifts or {}).get(task, 0.0)),
+                known.operating_points[task],
+            ),
+            chosen_on,
+        )
         for task in TASKS
     }
     fitted = {task: one for task, one in found.items() if one is not None}
@@ -58,8 +81,55 @@ def site_calibration(judged: Judged, served: Bundle, chosen_on: str) -> dict[str
     return fitted
 
 
+def level_shifts(before: Judged, after: Judged) -> dict[str, float]:
+    """What is added to a candidate's calibrated logits to bring them level with what serves.
+
+    The median difference over the bodies that have something to judge, whatever is true of them:
+    where the answers to all other bodies lie moves no call. Local cases with labels may show that
+    a candidate's own level is the better one; that is for `fit_task` to find.
+
+    Args:
+        before: Answers of what serves.
+        after: Of the candidate, to the same levels.
+
+    Returns:
+        Task to shift; without those that fewer than `FEWEST_ALIKE` levels tell of.
+    """
+    absent = str(Call.ABSENT)
+    told = (before.call["edema"] != absent) | (before.call["fracture"] != absent)
+    shifts = {}
+    for task in TASKS:
+        apart = _log_odds(before.probability[task]) - _log_odds(after.probability[task])
+        apart = apart[told & np.isfinite(apart)]
+        if len(apart) >= FEWEST_ALIKE:
+            shifts[task] = round(float(np.median(apart)), 4)
+    return shifts
+
+
+def _log_odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    held = np.clip(probability, 1e-6, 1.0 - 1e-6)
+    return np.asarray(np.log(held) - np.log1p(-held))
+
+
+@dataclass(frozen=True, slots=True)
+class Levelled:
+    """How a candidate was brought level with what serves.
+
+    Attributes:
+        to: What serves.
+        shifts: Of `level_shifts`.
+    """
+
+    to: Bundle
+    shifts: Mapping[str, float]
+
+
 def with_calibration(
-    served: Bundle, fitted: Mapping[str, FittedTask], judged: Judged, about: Mapping[str, str]
+    served: Bundle,
+    fitted: Mapping[str, FittedTask],
+    judged: Judged,
+    about: Mapping[str, str],
+    levelled: Levelled | None = None,
 ) -> dict[str, bytes]:
     """Files of a bundle with the served weights and the site's calibration.
 
@@ -68,11 +138,22 @@ def with_calibration(
         fitted: Of `site_calibration`.
         judged: The cases, for the conformal quantiles.
         about: "version", "chosen_on", "data_sha256".
+        levelled: How the answers of other weights than those that serve were moved beforehand.
     """
     content = dict(open_verified(served))
     document = json.loads((served.path / METADATA).read_bytes())
     section = document[SECTION]
     told = {}
+    if levelled is not None:
+        known = read_calibration(served.metadata)
+        for task, shift in levelled.shifts.items():
+            platt = composed(known.platt[task], 1.0, shift)
+            section["calibration"]["platt"][task] = {"scale": platt.scale, "bias": platt.bias}
+        section["levelled"] = {
+            "to": _named(levelled.to),
+            "shifts": dict(levelled.shifts),
+            "data_sha256": about["data_sha256"],
+        }
     for task, one in fitted.items():
         section["calibration"]["platt"][task] = {"scale": one.platt.scale, "bias": one.platt.bias}
         point = {"low": one.point.low, "high": one.point.high}
@@ -87,16 +168,18 @@ def with_calibration(
     if "pathological" in fitted:
         section["calibration"]["etiology_quantile"] |= _quantiles(judged, fitted["pathological"])
     section["calibration"]["fitted_on"] = about["chosen_on"]
-    section["calibrated_from"] = {
-        "name": served.name, "version": served.version, "sha256": served.sha256,
-    }  # fmt: skip
+    section["calibrated_from"] = _named(served)
     section["site_calibration"] = {"data_sha256": about["data_sha256"], "tasks": told}
     kept = [task for task in TASKS if task not in fitted]
     change = f"Site calibration of {', '.join(fitted)}" + (
         f"; {', '.join(kept)} as in {served.version}" if kept else ""
     )
-    content[CARD] += _card_section(served, told, about).encode()
+    content[CARD] += _card_section(served, told, about, levelled).encode()
     return resealed(document, content, about["version"], change)
+
+
+def _named(bundle: Bundle) -> dict[str, str]:
+    return {"name": bundle.name, "version": bundle.version, "sha256": bundle.sha256}
 
 
 def _quantiles(judged: Judged, fitted: FittedTask) -> dict[str, float]:
@@ -118,7 +201,10 @@ def _quantiles(judged: Judged, fitted: FittedTask) -> dict[str, float]:
 
 
 def _card_section(
-    served: Bundle, told: Mapping[str, Mapping[str, Any]], about: Mapping[str, str]
+    served: Bundle,
+    told: Mapping[str, Mapping[str, Any]],
+    about: Mapping[str, str],
+    levelled: Levelled | None,
 ) -> str:
     lines = [
         "",
@@ -127,6 +213,7 @@ def _card_section(
         f"Weights of {served.name} {served.version} (sha256 {served.sha256}). Temperature and "
         f"thresholds fitted on {about['chosen_on']}, data sha256 {about['data_sha256']}. Figures "
         "above are those of the original thresholds.",
+        *_levelled_lines(levelled),
         "",
         "| question | temperature (95 %) | sensitivity (95 %) | specificity (95 %) | levels |",
         "|---|---|---|---|---|",
@@ -144,17 +231,43 @@ def _card_section(
     return "\n".join(lines) + "\n"
 
 
-def calibrate(manifest: Manifest, model: Model, version: str, chosen_on: str) -> dict[str, bytes]:
-    """Judge local cases and return the files of the calibrated bundle."""
+def _levelled_lines(levelled: Levelled | None) -> list[str]:
+    if levelled is None:
+        return []
+    shifts = ", ".join(f"{task} {shift:+.2f}" for task, shift in levelled.shifts.items())
+    return [
+        "",
+        f"Before that its answers were brought level with those of {levelled.to.name} "
+        f"{levelled.to.version} to the same bodies, in log odds: {shifts or 'none'}.",
+    ]
+
+
+def calibrate(
+    manifest: Manifest, model: Model, version: str, chosen_on: str, serving: Model | None = None
+) -> dict[str, bytes]:
+    """Judge local cases and return the files of the calibrated bundle.
+
+    Args:
+        manifest: The cases.
+        model: What is calibrated.
+        version: Of the new bundle.
+        chosen_on: The cases in words.
+        serving: What serves, where that is something else.
+    """
+    models = [model] if serving is None else [model, serving]
     with progress_bar("reading") as progress:
-        judged = read_cases(manifest, [model], progress=progress).judged[0]
-    fitted = site_calibration(judged, model.scorer, chosen_on)
+        judged, *before = read_cases(manifest, models, progress=progress).judged
+    levelled = None
+    if serving is not None:
+        levelled = Levelled(serving.scorer, level_shifts(before[0], judged))
+    shifts = levelled.shifts if levelled else None
+    fitted = site_calibration(judged, model.scorer, chosen_on, shifts)
     about = {
         "version": version,
         "chosen_on": chosen_on,
         "data_sha256": data_digest(manifest),
     }
-    return with_calibration(model.scorer, fitted, judged, about)
+    return with_calibration(model.scorer, fitted, judged, about, levelled)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -175,9 +288,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     studies = len({row.study_instance_uid for row in manifest.rows})
     chosen_on = f"{studies} local studies ({', '.join(given.split) or 'every split'})"
     model = open_model(Settings(), given.localiser, given.scorer)
-    content = calibrate(manifest, model, given.version, chosen_on)
+    serving = open_model(Settings(), given.localiser) if given.scorer else None
+    if serving is not None and serving.scorer.sha256 == model.scorer.sha256:
+        serving = None
+    content = calibrate(manifest, model, given.version, chosen_on, serving)
     bundle = install(content, given.out)
     told = bundle.metadata[SECTION]["site_calibration"]["tasks"]
+    shifts = bundle.metadata[SECTION].get("levelled", {}).get("shifts", {})
     for task in TASKS:
         if task in told:
             one = told[task]
@@ -185,10 +302,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.stdout.write(
                 f"{task:<13} temperature {one['temperature']:.2f} ({low:.2f} to {high:.2f}), "
                 f"{one['positives']} + {one['negatives']} levels"
-                f"{', no change shown' if one['temperature'] == 1.0 else ''}\n"
+                f"{', no change shown' if one['temperature'] == 1.0 else ''}"
             )
         else:
-            sys.stdout.write(f"{task:<13} too few cases: kept as served\n")
+            sys.stdout.write(f"{task:<13} too few cases: kept as served")
+        if task in shifts:
+            sys.stdout.write(f"; brought level by {shifts[task]:+.2f}")
+        sys.stdout.write("\n")
     sys.stdout.write(f"{bundle.path}\n")
 
 

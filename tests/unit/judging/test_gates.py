@@ -13,7 +13,13 @@ from models.registry import install, read_bundle, resolve, verify
 from models.scorer.calibration import OperatingPoint, Platt, read_calibration
 from tests.unit.judging.made import drawn
 from training.judging import thresholds
-from training.judging.calibrate import site_calibration, with_calibration
+from training.judging.calibrate import (
+    Levelled,
+    level_shifts,
+    site_calibration,
+    with_calibration,
+)
+from training.judging.cases import TASKS
 from training.judging.compare import compare, told
 from training.judging.errors import JudgingError, TooFewCasesError
 from training.judging.rebundle import resealed
@@ -143,6 +149,37 @@ def test_a_calibrated_bundle_has_the_served_weights_and_says_where_its_threshold
     assert section["calibrated_from"]["sha256"] == served.sha256
     assert section["site_calibration"]["data_sha256"] == "c" * 64
     assert "## Site calibration" in content["card.md"].decode()
+
+
+def test_other_weights_are_brought_level_with_what_serves(tmp_path: Path) -> None:
+    serving = resolve("scorer")
+    before, after = drawn(patients=40), drawn(patients=40, shift=-1.2)
+    shifts = level_shifts(before, after)
+    assert shifts == {task: pytest.approx(1.2, abs=1e-3) for task in TASKS}
+    assert level_shifts(drawn(patients=3), drawn(patients=3, shift=-1.2)) == {}
+
+    fitted = {"edema": fit_task(after, "edema", (Platt(1.0, 1.2), SERVED), "40 studies")}
+    about = {"version": "9.0.0-site.1", "chosen_on": "40 studies", "data_sha256": "c" * 64}
+    content = with_calibration(serving, fitted, after, about, Levelled(serving, shifts))
+
+    bundle = install(content, tmp_path)
+    known, found = (read_calibration(one.metadata) for one in (serving, bundle))
+    fracture, healing = known.platt["fracture"], found.platt["unhealed"]
+    assert found.platt["fracture"].bias == pytest.approx(fracture.bias + 1.2, abs=1e-3)
+    assert found.platt["fracture"].scale == fracture.scale
+    assert healing.bias == pytest.approx(known.platt["unhealed"].bias + 1.2, abs=1e-3)
+    assert found.platt["edema"] == fitted["edema"].platt
+    assert found.operating_points["fracture"] == known.operating_points["fracture"]
+    assert bundle.metadata["vertebral_acuity"]["levelled"]["to"]["sha256"] == serving.sha256
+    assert "fracture +1.20" in content["card.md"].decode()
+
+
+def test_local_cases_may_show_that_the_new_level_was_right() -> None:
+    """Labels outweigh the level of what serves, where there are enough of them."""
+    honest = drawn(patients=300)
+    moved = fit_task(honest, "edema", (Platt(1.0, 1.2), SERVED), "300 studies")
+    assert moved is not None
+    assert moved.platt.bias == pytest.approx(0.0, abs=0.35)
 
 
 def test_a_version_that_is_none_is_refused() -> None:
