@@ -77,7 +77,8 @@ evaluate: $(VENV)/.tested  ## Judge the shipped bundles on held-out synthetic st
 	$(BIN)/acuity train evaluate --synthetic validate --count $(STUDIES) \
 	  --studies var/evaluation/studies --out var/evaluation
 	$(BIN)/python -m training.scorer.evaluate --out var/evaluation/scorer
-	-$(BIN)/python -m training.scorer.controls --held-out var/evaluation/scorer/held_out
+	-$(BIN)/python -m training.scorer.controls --held-out var/evaluation/scorer/held_out \
+	  --studies var/evaluation/studies
 
 evaluate-localiser: $(VENV)/.tested  ## Judge outlines and names on synthetic scans, held out and spoilt
 	$(BIN)/python -m training.localiser.evaluate

@@ -38,6 +38,17 @@ NO_FLUID: Final = tuple(
 )
 """What is withheld without a fluid-sensitive series."""
 
+ROLES_CONTRADICTED: Final = tuple(
+    Abstention(
+        "roles_contradicted",
+        scope,
+        "Cerebrospinal fluid is darker on the series taken for fluid-sensitive than on the one "
+        "taken for T1: one of them is not what its header says, and neither was used.",
+    )
+    for scope in ("edema", "acuity", "etiology")
+)
+"""What is withheld where pixels contradict the roles of the series."""
+
 T1_MISSING: Final = Abstention(
     "t1_missing",
     "etiology",

@@ -41,6 +41,7 @@ from models.scorer.extent import Extent, extent_features
 from models.scorer.heads import HEADS, MIMICS, SHAPES, SIGNS
 from models.scorer.maps import painted, to_own_scale, values_in_bodies
 from models.scorer.measurements import HeightLoss, height_losses
+from models.scorer.roles import roles_contradicted
 from models.scorer.signs import (
     UNITS,
     height_loss_percent,
@@ -48,6 +49,7 @@ from models.scorer.signs import (
     measure_signs,
     of_level,
 )
+from models.volume import FLUID_SENSITIVE, Role
 
 SACRUM: Final = "S1"
 
@@ -132,8 +134,12 @@ class Scorer:
         if not localisation.vertebrae:
             return Scores((), None), _NO_ANSWERS
         crops = extract_crops(study, localisation)
+        contradicted = roles_contradicted(crops, localisation)
+        if contradicted:
+            crops = extract_crops(_without_contradicted(study), localisation)
         if not crops.channels:
-            return self._without_signal(localisation), _NO_ANSWERS
+            withheld = calls.ROLES_CONTRADICTED if contradicted else (_NO_SIGNAL,)
+            return self._without_answers(localisation, withheld), _NO_ANSWERS
         with ThreadPoolExecutor(1, "scorer") as beside:
             # The runtime lets go of the interpreter: what is measured costs no time beside it.
             asked = beside.submit(self._ask, crops)
@@ -154,7 +160,7 @@ class Scorer:
         scores = Scores(
             levels,
             painted(localisation.labels.shape, wet) if fluid else None,
-            _abstentions(localisation, crops),
+            _abstentions(localisation, crops, contradicted=contradicted),
             edema_threshold=self._calibration.map_threshold,
             evidence_map=_evidence_map(localisation, crops, answers.evidence, levels),
         )
@@ -310,14 +316,27 @@ class Scorer:
             return ()
         return (calls.SAFETY_DISCITIS,)
 
-    def _without_signal(self, localisation: Localisation) -> Scores:
-        """No series shows any of the bodies: nothing can be said of them."""
+    def _without_answers(
+        self, localisation: Localisation, withheld: tuple[Abstention, ...]
+    ) -> Scores:
+        """No series can be used: nothing can be said of the bodies."""
         levels = tuple(
             LevelFindings(vertebra, None, None, None, None, in_distribution=False)
             for vertebra in localisation.vertebrae
         )
-        reason = "No series has signal where the bodies lie."
-        return Scores(levels, None, (Abstention("no_signal_in_bodies", "levels", reason),))
+        return Scores(levels, None, withheld)
+
+
+_NO_SIGNAL: Final = Abstention(
+    "no_signal_in_bodies", "levels", "No series has signal where the bodies lie."
+)
+
+
+def _without_contradicted(study: StudyVolumes) -> StudyVolumes:
+    """The study without its fluid-sensitive series and T1: which of them is wrong is not known."""
+    doubted = {*FLUID_SENSITIVE, Role.T1}
+    kept = {name: volume for name, volume in study.by_role.items() if volume.role not in doubted}
+    return replace(study, by_role=kept)
 
 
 _AS_CALL: Final = {Etiology.PATHOLOGICAL: Call.PRESENT, Etiology.BENIGN: Call.ABSENT}
@@ -376,9 +395,13 @@ def _features(
     return features
 
 
-def _abstentions(localisation: Localisation, crops: LevelCrops) -> tuple[Abstention, ...]:
+def _abstentions(
+    localisation: Localisation, crops: LevelCrops, *, contradicted: bool
+) -> tuple[Abstention, ...]:
     said: list[Abstention] = []
-    if "fluid" not in crops.channels:
+    if contradicted:
+        said.extend(calls.ROLES_CONTRADICTED)
+    elif "fluid" not in crops.channels:
         said.extend(calls.NO_FLUID)
     elif sequence_set(crops.presence[0]) == FLUID_ONLY:
         said.append(calls.T1_MISSING)

@@ -1,18 +1,18 @@
 """Negative controls: what must come to nothing, what must be noticed, what must not change.
 
-    python -m training.scorer.controls --held-out CROPS [--bundle DIR]
+    python -m training.scorer.controls --held-out CROPS [--studies STUDIES] [--bundle DIR]
 
 CROPS is a folder of `training.scorer.cache` (`training.scorer.evaluate` leaves one behind). The
 exit code is 1 when a control fails. The network is asked alone: measured signs were taken from
-series that nobody spoilt.
+series that nobody spoilt. STUDIES are synthetic ones as DICOM, read and localised as served.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -20,13 +20,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from models.findings import Localisation, StudyVolumes
 from models.registry import read_bundle, resolve
 from models.scorer.calibration import ScorerCalibration, read_calibration
-from models.scorer.crops import CHANNELS, PRESENCE
+from models.scorer.crops import CHANNELS, PRESENCE, extract_crops, fluid_sensitive
 from models.scorer.distribution import distribution_score, distribution_statistics
 from models.scorer.heads import HEADS
 from models.scorer.network import ScorerNetwork
 from models.scorer.normalisation import DARK, to_log_ratio
+from models.scorer.roles import roles_contradicted
+from models.volume import Role
+from service.pipeline import reader
+from service.settings import Settings
+from training.evaluate_real.networks import open_localiser
 from training.scorer.calibrate import CALLED
 from training.scorer.pool import Batch, LevelPool
 from training.statistics.roc import auroc, both_classes
@@ -38,6 +44,9 @@ MOST_LEVELS: Final = 400
 SHUFFLES: Final = 400
 NOTICED: Final = 0.8
 """Share of spoilt levels that must be flagged as unlike training."""
+
+CONTRADICTED_AT_MOST: Final = 0.02
+"""Share of studies whose right roles may be said to be contradicted."""
 
 STEADY: Final = 0.95
 """Share of calls that must stay where nothing was spoilt that they rest on."""
@@ -128,6 +137,55 @@ def controls(
     return found
 
 
+def exchanged(
+    studies: Iterable[Path], localise: Callable[[StudyVolumes], Localisation]
+) -> list[Control]:
+    """Whole studies whose fluid-sensitive series and T1 are taken for each other.
+
+    Args:
+        studies: Folders with `dicom` in them; those without both series are passed over.
+        localise: As served.
+    """
+    read = reader(Settings())
+    seen: dict[str, list[bool]] = {"right roles": [], "T1 and STIR exchanged": []}
+    for folder in studies:
+        volumes = read(folder / "dicom").volumes
+        other = None if volumes is None else _exchanged(volumes)
+        if volumes is None or other is None:
+            continue
+        for told, study in zip(seen.values(), (volumes, other), strict=True):
+            found = localise(study)
+            told.append(roles_contradicted(extract_crops(study, found), found))
+    if not seen["right roles"]:
+        return []
+    usual, noticed = (float(np.mean(told)) for told in seen.values())
+    count = len(seen["right roles"])
+    return [
+        Control(
+            f"right roles, contradicted, {count} studies",
+            f"at most {CONTRADICTED_AT_MOST}",
+            usual,
+            usual <= CONTRADICTED_AT_MOST,
+        ),
+        Control(
+            f"T1 and STIR exchanged, contradicted, {count} studies",
+            f"at least {NOTICED}",
+            noticed,
+            noticed >= NOTICED,
+        ),
+    ]
+
+
+def _exchanged(study: StudyVolumes) -> StudyVolumes | None:
+    """The study with the two series in each other's role; None without both."""
+    fluid, t1 = fluid_sensitive(study), study.by_role.get(Role.T1)
+    if fluid is None or t1 is None:
+        return None
+    taken = replace(t1, role=fluid.role, limits=fluid.limits)
+    roles = {**study.by_role, fluid.role.value: taken, t1.role.value: replace(fluid, role=t1.role)}
+    return replace(study, reference=taken, by_role=roles)
+
+
 def heads_of(
     network: ScorerNetwork, crops: NDArray[np.float32], presence: NDArray[np.float32]
 ) -> NDArray[np.float32]:
@@ -189,12 +247,15 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--held-out", type=Path, required=True)
+    parser.add_argument("--studies", type=Path, help="folder of synthetic studies as DICOM")
     parser.add_argument("--bundle", type=Path, help="a bundle's folder; the served one by default")
     given = parser.parse_args()
     bundle = read_bundle(given.bundle) if given.bundle else resolve("scorer")
     pool = LevelPool(given.held_out)
     pool.refresh()
     found = controls(network_of(bundle), pool, read_calibration(bundle.metadata))
+    if given.studies is not None:
+        found += exchanged(sorted(given.studies.iterdir()), open_localiser(None, None))
     for one in found:
         verdict = "ok" if one.passed else "FAILED"
         sys.stdout.write(f"{one.name}: {one.value:.3f} (wanted: {one.wanted}) {verdict}\n")

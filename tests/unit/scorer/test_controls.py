@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +15,12 @@ from torch import Tensor, nn
 from models.scorer.calibration import OperatingPoint, Platt, ScorerCalibration
 from models.scorer.crops import CHANNELS, CROP_SHAPE, PRESENCE
 from models.scorer.heads import BINARY_HEADS, HEADS
+from training.evaluate_real.networks import open_localiser
 from training.scorer.controls import (
     FLUID,
     T1,
     controls,
+    exchanged,
     flagged,
     inverted,
     mirrored,
@@ -29,6 +32,7 @@ from training.scorer.pool import Batch
 pytestmark = pytest.mark.train
 
 COUNT = 40
+SAMPLES = ("benign_unhealed", "healed")
 ASKED = ("edema", "fracture", "unhealed", "pathological")
 
 
@@ -143,3 +147,12 @@ def test_spoiling_does_what_its_name_says() -> None:
     order = np.argsort(plain[0, FLUID].ravel()[:200])
     assert (np.diff(turned[0, FLUID].ravel()[:200][order]) <= 1e-6).all()
     assert np.array_equal(turned[:, 1:], plain[:, 1:])
+
+
+def test_exchanged_series_of_whole_studies_are_noticed() -> None:
+    samples = [Path(__file__).parents[3] / "data_samples" / name for name in SAMPLES]
+    right, wrong = exchanged(samples, open_localiser(None, None))
+    assert (right.value, wrong.value) == (0.0, 1.0)
+    assert right.passed
+    assert wrong.passed
+    assert "2 studies" in right.name
