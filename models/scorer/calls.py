@@ -26,7 +26,7 @@ from models.findings import (
 from models.scorer.calibration import OperatingPoint, ScorerCalibration
 from models.scorer.contrast import ContrastRule
 from models.scorer.extent import Extent
-from models.scorer.measurements import HeightLoss, genant_grade
+from models.scorer.measurements import genant_grade
 
 NO_FLUID: Final = tuple(
     Abstention(
@@ -118,7 +118,7 @@ def weigh_contrast(edema: Edema, bright_fraction: float, rule: ContrastRule) -> 
 def call_fracture(
     probability: float,
     shapes: Mapping[Shape, float],
-    loss: HeightLoss | None,
+    loss_percent: float | None,
     point: OperatingPoint,
 ) -> Fracture:
     """Fracture finding.
@@ -126,14 +126,14 @@ def call_fracture(
     Args:
         probability: Calibrated; an edematous fracture without deformity (OF1) counts.
         shapes: Score of each shape; only their order matters.
-        loss: Measured against the neighbours, None where it could not be.
+        loss_percent: Height lost against the neighbours, None where it could not be measured.
         point: Thresholds.
 
     Returns:
         Grade and shape are those of no deformity unless the fracture is called present.
     """
     call = point.call(probability)
-    percent = None if loss is None else round(loss.percent, 1)
+    percent = None if loss_percent is None else round(loss_percent, 1)
     if call is not Call.PRESENT:
         return Fracture(probability, call, percent, None if percent is None else 0, Shape.NONE)
     shape = max(shapes, key=lambda name: shapes[name])

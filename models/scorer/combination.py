@@ -43,18 +43,20 @@ COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Combination:
-    """Trees for every question and for the three lines of the extent.
+    """Trees for every question, for the three lines of the extent and for the height loss.
 
     Attributes:
         questions: Name of a head to what its logit is averaged with.
         extent: "low", "middle" and "high" to quantile regressions of the edematous part.
         intact_below: Logit of the network's own fracture answer under which a body is taken for
             intact when heights are compared, which happens before the trees are asked.
+        height_loss: Regression of the height loss in percent; None where the measured one stands.
     """
 
     questions: Mapping[str, Trees]
     extent: Mapping[str, Trees]
     intact_below: float
+    height_loss: Trees | None = None
 
     def answers(
         self, heads: NDArray[np.float32], table: NDArray[np.float32]
@@ -72,6 +74,16 @@ class Combination:
     def extents(self, table: NDArray[np.float32]) -> NDArray[np.float64]:
         """(level, 3) low, middle and high line of the edematous part, not yet bounded."""
         return np.column_stack([trees(table) for trees in self.extent.values()])
+
+    def height_losses(self, table: NDArray[np.float32]) -> NDArray[np.float64] | None:
+        """(level,) height loss in percent; None without trees for it.
+
+        What is measured is the largest of three losses, which for an intact body is that of the
+        largest error; the network sees the shape and is off where the loss is large.
+        """
+        if self.height_loss is None:
+            return None
+        return np.clip(self.height_loss(table), 0.0, 100.0)
 
 
 def combination_table(
@@ -124,4 +136,5 @@ def read_combination(stored: Mapping[str, Any] | None, lines: Sequence[str]) -> 
         {name: read_trees(stored["questions"][name], width) for name in QUESTIONS},
         {line: read_trees(stored["extent"][line], width) for line in lines},
         float(stored["intact_below"]),
+        read_trees(stored["height_loss"], width) if "height_loss" in stored else None,
     )

@@ -88,11 +88,13 @@ class _Judged:
         heads: (level, len(HEADS)) answers, weighed with the measured signs where the bundle can.
         probability: The same, calibrated, by head name.
         extents: Level to its edematous part, where edema was looked for.
+        height_losses: (level,) percent; None where the measured ones stand.
     """
 
     heads: NDArray[np.float32]
     probability: dict[str, NDArray[np.float64]]
     extents: dict[int, Extent]
+    height_losses: NDArray[np.float64] | None
 
 
 class Scorer:
@@ -174,7 +176,8 @@ class Scorer:
         maps: Mapping[int, NDArray[np.float32]],
     ) -> _Judged:
         """Weigh answers with measured signs, calibrate, and read extents from the edema map."""
-        combination, heads, lines = self._calibration.combination, answers.heads, None
+        combination, heads = self._calibration.combination, answers.heads
+        lines = heights = None
         if combination is not None:
             shares = np.full((len(heads), len(MAP_COLUMNS)), np.nan)
             if "fluid" in crops.channels:
@@ -183,11 +186,12 @@ class Scorer:
             signs = measured.signs | {"height_loss": height_loss_percent(measured.losses)}
             table = combination_table(heads, shares, crops.presence, signs)
             heads, lines = combination.answers(heads, table), combination.extents(table)
+            heights = combination.height_losses(table)
         extents = {
             level: self._extent(values, None if lines is None else lines[level])
             for level, values in maps.items()
         }
-        return _Judged(heads, self._calibration.probabilities(heads), extents)
+        return _Judged(heads, self._calibration.probabilities(heads), extents, heights)
 
     def _extent(
         self, probability: NDArray[np.float32], lines: NDArray[np.float64] | None
@@ -257,8 +261,9 @@ class Scorer:
             )
         if vertebra.coverage is Coverage.COMPLETE:
             shapes = _shape_scores(judged.heads[level])
-            loss = measured.losses[level]
-            fracture = calls.call_fracture(chance["fracture"], shapes, loss, points["fracture"])
+            fracture = calls.call_fracture(
+                chance["fracture"], shapes, _percent(level, measured, judged), points["fracture"]
+            )
         if edema is not None and fracture is not None:
             members = self._calibration.acuity_set(chance["unhealed"], chance["fracture"], group)
             acuity = calls.call_acuity(
@@ -337,6 +342,14 @@ def _without_contradicted(study: StudyVolumes) -> StudyVolumes:
     doubted = {*FLUID_SENSITIVE, Role.T1}
     kept = {name: volume for name, volume in study.by_role.items() if volume.role not in doubted}
     return replace(study, by_role=kept)
+
+
+def _percent(level: int, measured: _Measured, judged: _Judged) -> float | None:
+    """Height loss of a body, weighed with what the network sees; None where none was measured."""
+    loss = measured.losses[level]
+    if loss is None:
+        return None
+    return loss.percent if judged.height_losses is None else float(judged.height_losses[level])
 
 
 _AS_CALL: Final = {Etiology.PATHOLOGICAL: Call.PRESENT, Etiology.BENIGN: Call.ABSENT}

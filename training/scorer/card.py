@@ -77,6 +77,7 @@ def _amounts(figures: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             )
         yield "edema extent, as acquired", text
     heights = {
+        "weighed": acquired.get("height_loss_weighed", {"levels": 0}),
         "learned": acquired["height_loss_learned"],
         "measured": figures["height_loss_measured"],
     }

@@ -62,6 +62,10 @@ _FLUID_COLUMNS: Final = ("head_edema", "map_", "has_", *SHOWN_BY["fluid"])
 body says little of how far its edema goes."""
 
 
+_SHAPE_COLUMNS: Final = ("head_fracture", "head_shape_", "head_height_loss", "height_loss")
+"""And of those that a height loss may rest on."""
+
+
 def fit_combination(
     network: ScorerNetwork,
     pool: LevelPool,
@@ -91,6 +95,7 @@ def fit_combination(
         "questions": {name: _question_trees(tables, every, name).stored() for name in QUESTIONS},
         "extent": {line: trees.stored() for line, trees in extents.items()},
         "intact_below": round(intact_below, 4),
+        "height_loss": _height_trees(tables, every).stored(),
         "learned_from": f"{len(pool.crops)} synthetic levels that the network did not learn from",
     }
 
@@ -121,6 +126,7 @@ def weighed(
         seen,
         heads=combination.answers(seen.heads, table),
         extent_lines=combination.extents(table),
+        height_loss=combination.height_losses(table),
     )
 
 
@@ -171,6 +177,19 @@ def _extent_trees(table: NDArray[np.float32], seen: Predictions, quantile: float
     known = _filled(table[taken][:, used])
     model = GradientBoostingRegressor(loss="quantile", alpha=quantile, **TREES)
     model.fit(known, seen.extent_truth[taken])
+    return _plain(model, known, model.predict(known[:1]), used)
+
+
+def _height_trees(table: NDArray[np.float32], seen: Predictions) -> Trees:
+    from sklearn.ensemble import GradientBoostingRegressor  # noqa: PLC0415  slow to import
+
+    truth = seen.targets[:, HEADS.index("height_loss")]
+    asked = np.isfinite(truth)
+    used = np.array([n for n, name in enumerate(COLUMNS) if name.startswith(_SHAPE_COLUMNS)])
+    known = _filled(table[asked][:, used])
+    # All of the few columns at every split: the measured loss and the network's must meet.
+    model = GradientBoostingRegressor(**{**TREES, "max_features": None})
+    model.fit(known, 100.0 * truth[asked])
     return _plain(model, known, model.predict(known[:1]), used)
 
 

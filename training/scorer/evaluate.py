@@ -91,7 +91,7 @@ def told(figures: Mapping[str, Any]) -> str:
                 f"{extent['bodies']} not called absent), bins right {extent['bins_right']}, "
                 f"interval holds {extent.get('interval_coverage')}"
             )
-        for part in ("height_loss_learned", "height_loss_measured"):
+        for part in ("height_loss_weighed", "height_loss_learned", "height_loss_measured"):
             one = found["as_acquired"].get(part) or found.get(part) or {}
             if one.get("levels"):
                 lines.append(

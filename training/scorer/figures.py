@@ -70,7 +70,9 @@ def evaluate(
         part["acuity_sets"] = _acuity_sets(seen, calibration)
         if view == "as_acquired":
             part["shape"] = _shape(seen)
-            part["height_loss_learned"] = _height_error(seen)
+            part["height_loss_learned"] = _height_error(seen, _learned_percent(seen))
+            if seen.height_loss is not None:
+                part["height_loss_weighed"] = _height_error(seen, seen.height_loss)
             result["strata"] = strata(seen, pool, calibration)
             result["kept_from_unhealed"] = kept_from_unhealed(seen, pool, calibration)
     result["height_loss_measured"] = measured_height_error(pool, calibration)
@@ -243,10 +245,14 @@ def _shape(seen: Predictions) -> dict[str, Any]:
     }
 
 
-def _height_error(seen: Predictions) -> dict[str, Any]:
-    column = HEADS.index("height_loss")
-    said = np.clip(100.0 * seen.heads[:, column].astype(np.float64), 0.0, 100.0)
-    return height_figures(said, 100.0 * seen.targets[:, column].astype(np.float64))
+def _learned_percent(seen: Predictions) -> NDArray[np.float64]:
+    learned = 100.0 * seen.heads[:, HEADS.index("height_loss")].astype(np.float64)
+    return np.clip(learned, 0.0, 100.0)
+
+
+def _height_error(seen: Predictions, said: NDArray[np.float64]) -> dict[str, Any]:
+    truth = 100.0 * seen.targets[:, HEADS.index("height_loss")].astype(np.float64)
+    return height_figures(said, truth)
 
 
 def height_figures(said: NDArray[np.float64], truth: NDArray[np.float64]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class Predictions:
         extent_truth: (level,) edematous part of the body on the same voxels.
         presence: (level, len(PRESENCE)) after hiding.
         extent_lines: (level, 3) extents of a combination, not yet bounded; None without one.
+        height_loss: (level,) percent, of a combination that says it; else None.
     """
 
     heads: NDArray[np.float32]
@@ -39,6 +40,7 @@ class Predictions:
     extent_truth: NDArray[np.float32]
     presence: NDArray[np.float32]
     extent_lines: NDArray[np.float64] | None = None
+    height_loss: NDArray[np.float64] | None = None
 
     @staticmethod
     def joined(parts: Sequence[Predictions]) -> Predictions:

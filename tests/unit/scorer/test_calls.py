@@ -102,7 +102,7 @@ def test_unhealed_does_not_rest_on_an_edema_that_is_not_measured() -> None:
 
 
 def test_grade_and_shape_need_a_fracture() -> None:
-    loss = HeightLoss(30.0, 10.0, -4.0)
+    loss = HeightLoss(30.0, 10.0, -4.0).percent
     present = call_fracture(0.9, SHAPES, loss, POINT)
     assert (present.genant_grade, present.shape, present.height_loss_percent) == (
         2,

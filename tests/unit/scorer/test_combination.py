@@ -153,6 +153,25 @@ def test_extents_come_from_the_combination_and_keep_their_interval() -> None:
     assert wet.edema.extent_interval == pytest.approx((0.35, 0.65), abs=1e-6)
 
 
+def test_a_height_loss_is_weighed_where_the_bundle_can_and_one_was_measured() -> None:
+    toy = Toy(heights={"L3": 17.0})
+    study = toy.study(Role.STIR, Role.T1)
+    found = toy.localisation(partial=("L5",))
+    measured = Scorer(BrightIsWet(), with_combination(weighing()))(study, found).levels
+    deep = stump("height_loss", 20.0, -3.0, 42.0)
+    said = with_combination(weighing() | {"height_loss": deep.stored()})
+    weighed = Scorer(BrightIsWet(), said)(study, found).levels
+    losses = [
+        [level.fracture.height_loss_percent for level in levels if level.fracture]
+        for levels in (measured, weighed)
+    ]
+    assert losses[0][3] == pytest.approx(32.0, abs=1.0)
+    assert losses[1] == [0.0, 0.0, 0.0, 42.0, 0.0]  # a loss below zero is none
+    assert weighed[-1].fracture is None
+    # What was measured stands beside it.
+    assert weighed[3].features["height_loss_middle"].value == pytest.approx(32.0, abs=1.0)
+
+
 def test_a_bundle_has_its_regressions_in_one_place() -> None:
     read_calibration(with_combination(weighing()))
     weights = {line: [0.0, 1.0, 0.0] for line in LINES}

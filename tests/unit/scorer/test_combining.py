@@ -70,6 +70,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> LevelPool:
             targets[level, HEADS.index("fracture")] = float(level == 1)
             targets[level, HEADS.index("unhealed")] = float(level == 1)
             targets[level, HEADS.index("pathological")] = float(ill)
+            targets[level, HEADS.index("height_loss")] = 0.4 * float(level == 1)
             wet[level, :, 13 : 13 + round(10 * part)] = 255
             crops[level, 0] += np.repeat(np.repeat(wet[level], 2, 1), 2, 2) / 255.0
             abouts.append(
@@ -140,3 +141,17 @@ def test_extents_follow_the_brightness_and_their_lines_are_in_order(
         seen.extent_truth <= seen.extent_lines[:, 2]
     )
     assert inside.mean() > 0.7
+
+
+def test_a_height_loss_is_learned_from_shape_alone(
+    network: ScorerNetwork, pool: LevelPool, combination: Combination
+) -> None:
+    seen = weighed(predict(network, pool), pool, combination, HEIGHTS)
+    truth = 100.0 * np.stack(pool.targets)[:, HEADS.index("height_loss")]
+    assert seen.height_loss is not None
+    assert np.abs(seen.height_loss - truth).mean() < 2.0
+    assert combination.height_loss is not None
+    asked = combination.height_loss.nodes["column"]
+    names = {COLUMNS[column] for column in asked[asked >= 0]}
+    assert names <= {name for name in COLUMNS if "height" in name or name.startswith("head_")}
+    assert not names & {"head_edema", "head_unhealed", "head_pathological"}
