@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from models.scorer.calibration import FLUID_ONLY, OperatingPoint, Platt
+from models.scorer.calibration import FLUID_ONLY, OperatingPoint, Platt, ScorerCalibration
 from models.scorer.combination import read_combination
 from models.scorer.contrast import ContrastRule
 from models.scorer.distribution import distribution_statistics
@@ -183,6 +183,26 @@ def bright_fractions(pool: LevelPool) -> NDArray[np.float64]:
 def supports_edema(pool: LevelPool, rule: ContrastRule) -> NDArray[np.bool_]:
     """(level,) whether the measured contrast bears an edema out, without which none is called."""
     return np.asarray(bright_fractions(pool) >= rule.agrees_from)
+
+
+def supports_unhealed(
+    seen: Predictions, pool: LevelPool, calibration: ScorerCalibration
+) -> NDArray[np.bool_]:
+    """(level,) where an unhealed fracture may be called, as `models.scorer.calls` does.
+
+    Not without a fracture and an edema that may be there, nor where measured contrast does not bear
+    out an edema that the network is sure of.
+    """
+    chance = {
+        name: calibration.platt[name].probability(seen.heads[:, HEADS.index(name)])
+        for name in ("edema", "fracture")
+    }
+    points = calibration.operating_points
+    possible = [chance[name] >= points[name].low for name in chance]
+    unsure = chance["edema"] < points["edema"].high
+    return np.asarray(
+        np.logical_and(*possible) & (unsure | supports_edema(pool, calibration.contrast))
+    )
 
 
 def _supported(every: Predictions, held_out: LevelPool) -> NDArray[np.bool_]:

@@ -17,7 +17,7 @@ from models.scorer.calibration import SEQUENCE_SETS, ScorerCalibration
 from models.scorer.heads import HEADS, MIMICS, SHAPES
 from models.scorer.measurements import genant_grade
 from models.scorer.network import ScorerNetwork
-from training.scorer.calibrate import CALLED, supports_edema
+from training.scorer.calibrate import CALLED, supports_edema, supports_unhealed
 from training.scorer.combine import answered
 from training.scorer.conformal import (
     NOMINAL_COVERAGE,
@@ -62,7 +62,10 @@ def evaluate(
     for view, hidden in VIEWS.items():
         seen = acquired if acquired and not hidden else answered(network, pool, calibration, hidden)
         names = (*CALLED, *(f"mimic_{mimic}" for mimic in MIMICS))
-        borne_out = {"edema": supports_edema(pool, calibration.contrast)}
+        borne_out = {
+            "edema": supports_edema(pool, calibration.contrast),
+            "unhealed": supports_unhealed(seen, pool, calibration),
+        }
         part = {name: binary(seen, name, calibration, borne_out.get(name)) for name in names}
         result[view] = part
         part["extent"] = extent(seen, calibration)

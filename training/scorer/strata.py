@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from models.scorer.calibration import ScorerCalibration
 from models.scorer.heads import HEADS
+from training.scorer.calibrate import supports_unhealed
 from training.scorer.pool import LevelPool
 from training.scorer.predict import Predictions
 from training.statistics.counts import proportion
@@ -95,9 +96,10 @@ def _task(
 def kept_from_unhealed(
     seen: Predictions, pool: LevelPool, calibration: ScorerCalibration
 ) -> dict[str, dict[str, Any]]:
-    """How often a mimic in a body without an unhealed fracture is not called unhealed."""
+    """How often, as served, a body with a mimic and no unhealed fracture is not called unhealed."""
     chance = calibration.platt["unhealed"].probability(seen.heads[:, HEADS.index("unhealed")])
-    kept = chance < calibration.operating_points["unhealed"].high
+    likely = chance >= calibration.operating_points["unhealed"].high
+    kept = ~(likely & supports_unhealed(seen, pool, calibration))
     healthy = seen.targets[:, HEADS.index("unhealed")] == 0
     groups: Mapping[str, NDArray[np.bool_]] = {
         **{name: _has(pool.about, names) for name, names in MIMICS.items()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from service.jobs.job import JobState, Outcome
 from service.jobs.launch import COMMAND, launched
 from service.jobs.process import WorkerProcess
-from service.jobs.worker import Request
+from service.jobs.worker import YIELDING, Request
 from service.settings import Settings
 
 ANSWERS = """
@@ -135,3 +136,12 @@ def test_a_worker_launched_ahead_does_not_outlive_its_block() -> None:
 def test_the_real_worker_leaves_in_silence_when_it_gets_no_settings() -> None:
     done = subprocess.run(COMMAND, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_the_worker_stands_back_for_whoever_waits_for_an_answer() -> None:
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    with launched() as process:
+        deadline = time.monotonic() + 30
+        while os.getpriority(os.PRIO_PROCESS, process.pid) == ours and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert os.getpriority(os.PRIO_PROCESS, process.pid) == min(19, ours + YIELDING)

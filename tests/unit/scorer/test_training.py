@@ -11,19 +11,28 @@ pytest.importorskip("torch", reason="needs the [train] extra")
 
 import torch
 
-from models.findings import Coverage
+from models.findings import Acuity, Coverage, Shape
 from models.registry import resolve
 from models.scorer.calibration import Platt, read_calibration
+from models.scorer.calls import call_acuity, call_edema, call_fracture, weigh_contrast
 from models.scorer.crops import CHANNELS, CROP_SHAPE, PRESENCE
+from models.scorer.extent import Extent
 from models.scorer.heads import BINARY_HEADS, HEADS, NEEDS_FLUID
 from models.scorer.network import ScorerNetwork
 from models.volume import Role
+from tests.unit.scorer.test_scorer import METADATA
 from training.phantom.disease.fracture import sample_fracture
 from training.phantom.painting.tissues import LevelTruth
 from training.phantom.scene import Scene, SceneRequest, sample_scene
 from training.scorer.augment import augmented
 from training.scorer.cache import LevelSet, level_set, load_levels, packed, save_levels, unpacked
-from training.scorer.calibrate import AcceptedErrors, choose_flag, choose_point, fit_platt
+from training.scorer.calibrate import (
+    AcceptedErrors,
+    choose_flag,
+    choose_point,
+    fit_platt,
+    supports_unhealed,
+)
 from training.scorer.conformal import conformal_quantile
 from training.scorer.evaluate import judge, network_of
 from training.scorer.evaluate import told as judged_as_text
@@ -32,6 +41,7 @@ from training.scorer.loop import Recipe, train
 from training.scorer.losses import batch_losses, matched_weights, positive_weights
 from training.scorer.page import page
 from training.scorer.pool import LevelPool
+from training.scorer.predict import Predictions
 from training.scorer.studies import synthesise
 from training.scorer.targets import level_targets, without_fluid
 from training.statistics.probabilities import calibration_curve
@@ -399,3 +409,43 @@ def test_a_run_ends_part_of_the_way_from_where_it_began(tmp_path: Path, levels: 
             assert torch.allclose(ended[0.25][name] - first, 0.25 * whole, atol=1e-6)
             moved += float(whole.abs().sum())
     assert moved > 0.0
+
+
+@pytest.mark.parametrize(
+    ("edema", "fracture", "bright", "possible"),
+    [
+        (4.0, 4.0, 0.5, True),
+        (4.0, 4.0, 0.0, False),  # the network's word alone is not enough
+        (0.0, 4.0, 0.0, True),  # nor does it claim an edema here
+        (-4.0, 4.0, 0.5, False),
+        (4.0, -4.0, 0.5, False),
+    ],
+)
+def test_unhealed_is_counted_as_it_is_called(
+    edema: float, fracture: float, bright: float, possible: bool
+) -> None:
+    heads = np.full((1, len(HEADS)), 6.0, np.float32)
+    heads[0, [HEADS.index("edema"), HEADS.index("fracture")]] = edema, fracture
+    nothing = np.zeros((1, 1), np.float32)
+    seen = Predictions(heads, heads, nothing, nothing, nothing, nothing)
+    pool = LevelPool(Path("nowhere"))
+    pool.about = [{"measured": {"bright_fraction": bright}}]
+    calibration = read_calibration(METADATA)
+    assert supports_unhealed(seen, pool, calibration).tolist() == [possible]
+    thresholds = {name: calibration.operating_points[name] for name in ("edema", "unhealed")}
+    call = call_acuity(
+        0.99,
+        weigh_contrast(
+            call_edema(float(1 / (1 + np.exp(-edema))), Extent(0.5), thresholds["edema"], ()),
+            bright,
+            calibration.contrast,
+        ),
+        call_fracture(
+            float(1 / (1 + np.exp(-fracture))),
+            {Shape.WEDGE: 1.0},
+            20.0,
+            calibration.operating_points["fracture"],
+        ),
+        thresholds["unhealed"],
+    ).call
+    assert (call is Acuity.UNHEALED) == possible
