@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from models.findings import StudyVolumes
 from models.volume import Volume
 from service.ingest.body_part import stated_elsewhere
-from service.ingest.contrast import FatRim, agreed, fat_rim, noise_quality, plainest_other
+from service.ingest.contrast import (
+    INVERTED,
+    FatRim,
+    agreed,
+    fat_rim,
+    is_inverted,
+    noise_quality,
+    plainest_other,
+)
 from service.ingest.decode import PixelDecoder
 from service.ingest.grid import StackPolicy
 from service.ingest.grouping import Slice
@@ -148,8 +156,11 @@ def _decode(reading: _Reading, decoder: PixelDecoder, policy: StackPolicy) -> di
     if reading.refusal is None:
         planes = [pixels[_key(one)] for one in reading.stack.slices]
         arrays = [plane for plane in planes if not isinstance(plane, Refusal)]
-        reading.volume = volume_of(reading.stack, arrays, reading.role.role)
-        reading.rim = fat_rim(reading.volume)
+        volume = volume_of(reading.stack, arrays, reading.role.role)
+        if is_inverted(volume):
+            reading.refusal = INVERTED
+        else:
+            reading.volume, reading.rim = volume, fat_rim(volume)
     return {file: refusal for (file, _), refusal in failed.items()}
 
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from models.geometry import Spacing, affine_lps
 from models.volume import Role, Volume, reorder
-from service.ingest.contrast import FatRim, agreed, fat_rim, noise_quality, plainest_other
+from service.ingest.contrast import (
+    FatRim,
+    agreed,
+    fat_rim,
+    is_inverted,
+    noise_quality,
+    plainest_other,
+)
 from service.ingest.sequences import SeriesRole
 
 SHAPE = (11, 160, 240)
@@ -110,3 +119,20 @@ def test_ghosts_lower_the_quality() -> None:
     ghosted += 0.2 * np.roll(ghosted, 60, axis=2)
     spoilt = Volume(ghosted, clean.affine.copy(), Role.OTHER)
     assert noise_quality(clean) > 1.1 * noise_quality(spoilt)
+
+
+@pytest.mark.parametrize("fat", [15.0, 100.0, 260.0])
+def test_air_that_is_bright_tells_of_a_turned_over_image(fat: float) -> None:
+    plain = back(fat)
+    turned = replace(plain, array=plain.array.max() - plain.array)
+    assert not is_inverted(plain)
+    assert is_inverted(turned)
+
+
+def test_an_image_without_air_or_contrast_is_not_called_turned_over() -> None:
+    inside = back(260, skin_mm=0.0)
+    assert not is_inverted(inside)
+    grey = replace(inside, array=np.full(SHAPE, 700.0, np.float32))
+    assert not is_inverted(grey)
+    even = np.random.default_rng(1).uniform(0, 4000, SHAPE).astype(np.float32)
+    assert not is_inverted(replace(inside, array=even))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydicom import dcmread
 from pydicom.dataset import FileDataset
 
 from models.volume import Role
@@ -23,6 +24,7 @@ from tests.builders import (
     classic_stack,
     enhanced_instance,
     ramp,
+    set_pixels,
     uid,
     write_all,
 )
@@ -233,3 +235,28 @@ def test_another_station_is_kept_to_count_levels_on(read: Read) -> None:
     assert found.volumes is not None
     assert len(found.volumes.companions) == 1
     assert found.files_used == 18
+
+
+def test_a_series_that_was_turned_over_is_refused_and_edema_withheld(
+    read: Read,
+) -> None:
+    sample = Path(__file__).parents[3] / "data_samples" / "benign_unhealed" / "dicom"
+    series = []
+    for folder in sorted(sample.iterdir()):
+        datasets = [dcmread(file) for file in sorted(folder.iterdir())]
+        fluid = "InversionTime" in datasets[0]
+        for dataset in datasets:
+            dataset.decompress()
+            if fluid:
+                rows = dataset.pixel_array
+                set_pixels(dataset, (4095 - rows).astype(np.uint16))
+        series.append(datasets)
+
+    found = read(*series)
+
+    refused = [one.refused.code for one in found.series if one.refused]
+    assert refused == ["contrast_inverted"]
+    assert codes(found) == {"contrast_inverted"}
+    assert found.volumes is not None
+    assert sorted(found.volumes.by_role) == ["t1", "t2"]
+    assert {one.code for one in found.abstentions} == {"no_fluid_sensitive_series"}
