@@ -113,7 +113,7 @@ def _training_data(figures: Mapping[str, Any]) -> str:
     learned = _network_data(figures)
     if "weighing_levels" in figures:
         learned += (
-            "; its answers on fracture, healing and etiology, and the extent of edema, are weighed "
+            "; its answers on fracture, healing and etiology, extent and height loss are weighed "
             f"with measured signs by boosted trees that learned from {figures['weighing_levels']} "
             f"levels ({_studies(figures['weighing_studies'])}) that it did not learn from"
         )
