@@ -99,6 +99,25 @@ class Seen:
     landmarks: Landmarks | None = None
 
 
+SLIVER: Final = 0.25
+"""Part of its neighbours' volume under which a body that the image cuts is a sliver."""
+
+
+def trusted(
+    shares: NDArray[np.float64], volumes_ml: NDArray[np.float64], cut: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Shares of what anchors a chain; none for a sliver at the edge of the image.
+
+    What is left of L5 where the field of view ends may look like a sacrum.
+    """
+    kept = shares.copy()
+    for i in np.flatnonzero(cut):
+        near = np.r_[volumes_ml[max(0, i - 3) : i], volumes_ml[i + 1 : i + 4]]
+        if len(near) and volumes_ml[i] < SLIVER * float(np.median(near)):
+            kept[i] = 0.0
+    return kept
+
+
 def evidence_of(seen: Seen, settings: LevelSettings) -> NDArray[np.float64]:
     """(bodies, states) likelihood of what is seen, as a ratio to that of any presacral body."""
     evidence = np.ones((len(seen.s1_shares), STATES))

@@ -88,13 +88,13 @@ def name_levels(
         Names with probabilities; possibilities only when nothing anchors the chain.
     """
     count = len(centres_lps_mm)
-    own = anchor_of(seen, settings)
-    if not count or (own is Anchor.NONE and told is None and not _speaks(seen)):
-        return Naming(Anchor.NONE, ((),) * count, (False,) * count, np.zeros((count, STATES)))
     missing = missing_between(centres_lps_mm)
     evidence = evidence_of(seen, settings)
     if told is not None:
         evidence = evidence * told.likelihood
+    own = _anchor_of(seen, evidence, missing, settings)
+    if not count or (own is Anchor.NONE and told is None and not _speaks(seen)):
+        return Naming(Anchor.NONE, ((),) * count, (False,) * count, np.zeros((count, STATES)))
     ends = _ends(own)
     best = most_probable_chain(evidence, missing, settings, ends)
     posterior = level_probabilities(evidence, missing, settings, ends)
@@ -120,12 +120,26 @@ def _anchor_odds(evidence: NDArray[np.float64], best: list[int], anchor: Anchor)
     return float(evidence[at, state])
 
 
-def anchor_of(seen: Seen, settings: LevelSettings) -> Anchor:
-    """What a chain can be counted from: the sacrum before C2, which is further away."""
-    if len(seen.s1_shares) and seen.s1_shares.max() >= settings.sacrum_share:
-        return Anchor.SACRUM
-    if len(seen.c2_shares) and seen.c2_shares.max() >= settings.c2_share:
-        return Anchor.C2
+def _anchor_of(
+    seen: Seen,
+    evidence: NDArray[np.float64],
+    missing: NDArray[np.float64],
+    settings: LevelSettings,
+) -> Anchor:
+    """What a chain can be counted from: the sacrum before C2, which is further away.
+
+    The body that the most probable chain takes for its anchor has to look like one: what looks like
+    a sacrum somewhere else anchors nothing.
+    """
+    for anchor, state, shares, least in (
+        (Anchor.SACRUM, S1, seen.s1_shares, settings.sacrum_share),
+        (Anchor.C2, C2, seen.c2_shares, settings.c2_share),
+    ):
+        if not len(shares) or shares.max() < least:
+            continue
+        best = most_probable_chain(evidence, missing, settings, _ends(anchor))
+        if state not in best or shares[best.index(state)] >= least:
+            return anchor
     return Anchor.NONE
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.anatomy import LEVELS
 from models.findings import Anchor
-from models.localiser.evidence import STATES, LevelSettings, Seen
+from models.localiser.evidence import STATES, LevelSettings, Seen, trusted
 from models.localiser.landmarks import Landmarks
 from models.localiser.levels import Naming, Told, missing_between, name_levels
 
@@ -85,6 +85,26 @@ def test_nothing_is_named_without_the_sacrum() -> None:
 
     assert naming.anchor is Anchor.NONE
     assert best(naming) == [None, None, None]
+
+
+def test_what_looks_like_a_sacrum_at_the_top_anchors_nothing() -> None:
+    naming = name_levels(seen([0.42, 0.06] + [0.0] * 9 + [0.02]), places(12), LevelSettings())
+    assert naming.anchor is Anchor.NONE
+    # Nor does it hide the anchor that there is.
+    naming = name_levels(seen([0.0, 0.0, 0.3] + [0.0] * 4, c2=0), places(7), LevelSettings())
+    assert naming.anchor is Anchor.C2
+    assert best(naming) == ["C2", "C3", "C4", "C5", "C6", "C7", "T1"]
+
+
+def test_a_sliver_at_the_edge_of_the_image_is_no_anchor() -> None:
+    volumes = np.array([20.0, 26.0, 23.0, 31.0, 1.0])
+    shares, cut = np.array([0.0, 0.0, 0.0, 0.0, 0.4]), np.array([False] * 4 + [True])
+    assert trusted(shares, volumes, cut).tolist() == [0.0] * 5
+    assert trusted(shares, volumes, ~cut).tolist() == shares.tolist()  # small, but whole
+    half = np.array([20.0, 26.0, 23.0, 31.0, 14.0])
+    assert trusted(shares, half, cut).tolist() == shares.tolist()  # half a sacrum is one
+    assert trusted(np.array([0.9]), np.array([1.0]), np.array([True])).tolist() == [0.9]
+    assert shares[-1] == 0.4
 
 
 def test_no_bodies() -> None:
