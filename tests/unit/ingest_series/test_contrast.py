@@ -110,6 +110,27 @@ def test_another_series_of_the_study_settles_the_middle() -> None:
     assert plainest_other("a", {"a": middle, "b": plain, "c": None}) == plain
 
 
+@pytest.mark.parametrize(
+    ("ratio", "evidence", "limits"),
+    [
+        (1.7, ("header", "fat_dark_in_pixels"), ()),
+        (2.2, ("header",), ()),
+        (2.8, ("header", "fat_bright_in_pixels"), ("fat_suppression_not_seen",)),
+    ],
+)
+def test_fat_near_the_coil_is_held_against_the_same_fat_beside_it(
+    ratio: float, evidence: tuple[str, ...], limits: tuple[str, ...]
+) -> None:
+    rim, plain = FatRim(ratio + 0.2, 300), FatRim(3.0, 300)
+    found = agreed(series(Role.STIR), rim, plain)
+    assert (found.role, found.evidence, found.limits) == (Role.STIR, evidence, limits)
+    # A header that is not sure gives way as before.
+    weak = agreed(series(Role.STIR, 0.4), rim, plain)
+    assert weak.role is Role.T2
+    alone = agreed(series(Role.STIR), rim)
+    assert alone.limits == ("fat_suppression_not_seen",)
+
+
 def test_nothing_to_see_changes_nothing() -> None:
     assert agreed(series(Role.STIR), None) == series(Role.STIR)
 
