@@ -28,8 +28,6 @@ from service.ingest.study import read_study
 
 SAMPLE = Path(__file__).parents[2] / "data_samples" / "benign_unhealed" / "dicom"
 NEAR_MM = 1.0
-SACRUM_NEAR_MM = 1.5
-"""Only a remnant disc ends S1 below: turned by 12 degrees it came out 1.06 mm away."""
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +74,6 @@ def assert_same(found: Localisation, expected: Localisation, *, cut: bool = Fals
         s: float(np.linalg.norm(ours[s].centroid_lps_mm - theirs[s].centroid_lps_mm))
         for s in shared
     }
-    assert apart.pop("S1", 0.0) < SACRUM_NEAR_MM
     assert max(apart.values()) < NEAR_MM, apart
 
 

@@ -122,6 +122,8 @@ def test_an_honest_network_passes_what_rests_on_it() -> None:
     passed = outcome(BrightNetwork())
     assert passed["left and right mirrored, edema calls kept"]
     assert passed["T1 of another patient, edema calls kept"]
+    assert passed["T1 and STIR swapped, flagged"]
+    assert passed["inverted contrast, flagged"]
     assert passed["untouched, flagged as unlike training"]
 
 
