@@ -209,8 +209,10 @@ def import_bundle(source: Path, store: Path) -> Bundle:
         BundleMissingError: There is no bundle in `source`.
         BundleError: It is damaged, or the store holds other content under the same version.
     """
+    if not source.is_file():
+        return install(_folder_content(source), store)
     try:
-        content = _unzipped(source) if source.is_file() else _folder_content(source)
+        content = _unzipped(source)
     # zipfile's ways to say no: RuntimeError for an encrypted member, NotImplementedError for a
     # compression it does not know, EOFError for one cut short.
     except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:

@@ -2,8 +2,12 @@ r"""Compare a candidate with what serves, on the same cases, and say whether it 
 
     acuity train compare --manifest labels.parquet --split test --candidate DIR --out RUN
 
-Paired tests: DeLong for AUROC, McNemar for calls, bootstrap over patients for calibration and
-sensitivity. The gates are non-inferiority: the lower bound of a difference must lie above a margin.
+Paired tests: DeLong for AUROC, McNemar for calls, bootstrap over patients for the shares of calls.
+The gates are non-inferiority: the lower bound of a difference must lie above a margin. Sensitivity
+and specificity have no gates of their own, for thresholds trade one for the other: where the served
+ones call too much, any that are right for a site lose sensitivity. What must not grow are errors,
+and of definite calls there must not be fewer right ones, both classes weighing the same.
+
 `RUN/comparison.json` is what `promote` asks for.
 """
 
@@ -12,8 +16,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +39,7 @@ from training.judging.figures import task_figures
 from training.judging.reading import read_cases
 from training.statistics.counts import mcnemar
 from training.statistics.probabilities import calibration_curve
-from training.statistics.resampling import patient_bootstrap
+from training.statistics.resampling import Statistic, patient_bootstrap
 from training.statistics.roc import delong_test
 
 COMPARISON: Final = "comparison.json"
@@ -53,14 +57,17 @@ class Margins:
 
     Attributes:
         auroc: Of the AUROC.
-        sensitivity, specificity: Of the served calls.
+        missed: Share of positives that are called absent.
+        false: Share of negatives that are called present.
+        right: Mean of the shares of positives called present and of negatives called absent.
         found: Share of bodies found, and of bodies named right.
         ece: How much the calibration error may grow; a plain difference, without a bound.
     """
 
     auroc: float = 0.03
-    sensitivity: float = 0.10
-    specificity: float = 0.10
+    missed: float = 0.10
+    false: float = 0.10
+    right: float = 0.05
     found: float = 0.02
     ece: float = 0.05
 
@@ -72,7 +79,7 @@ class Gate:
     Attributes:
         name: For example "edema.auroc".
         difference: Candidate minus served.
-        bound: What must not lie below minus the margin (above it, for calibration error).
+        bound: What must not lie below minus the margin (above it, for errors).
         margin: See `Margins`.
         passed: Whether it holds.
     """
@@ -127,12 +134,7 @@ def _compare_task(served: Judged, candidate: Judged, task: str, margins: Margins
         result["delong"] = asdict(test)
         gate = _gate(f"{task}.auroc", test.difference, test.interval.low, margins.auroc)
         result["gates"].append(gate)
-    for name, which, margin in (
-        ("sensitivity", asked & positive, margins.sensitivity),
-        ("specificity", asked & ~positive, margins.specificity),
-    ):
-        gained = _right(candidate, task)[which].astype(float) - _right(served, task)[which]
-        result["gates"].append(_share_gate(f"{task}.{name}", gained, served.patient[which], margin))
+    result["gates"] += _call_gates(served, candidate, task, margins)
     result["gates"].append(_ece_gate(task, scores, positive[both], margins.ece))
     return result
 
@@ -143,6 +145,26 @@ def _right(judged: Judged, task: str) -> NDArray[np.bool_]:
     return np.asarray(judged.call[task] == wanted)
 
 
+def _call_gates(served: Judged, candidate: Judged, task: str, margins: Margins) -> Iterator[Gate]:
+    """Gates on missed positives, on false calls, and on right calls of both classes."""
+    positive = served.truth[task] > 0.5
+    for name, call, this in (("missed", Call.ABSENT, True), ("false", Call.PRESENT, False)):
+        which = served.asked(task, answered=False) & (positive == this)
+        wrong = [(one.call[task][which] == str(call)).astype(float) for one in (served, candidate)]
+        gate = _share_gate(
+            f"{task}.{name}", wrong[0] - wrong[1], served.patient[which], getattr(margins, name)
+        )
+        yield replace(gate, difference=-gate.difference, bound=-gate.bound)
+    asked = served.asked(task, answered=False)
+    gained = _right(candidate, task)[asked].astype(float) - _right(served, task)[asked]
+    yield _bounded_gate(
+        f"{task}.right",
+        lambda these: _class_mean(gained[these], positive[asked][these]),
+        served.patient[asked],
+        margins.right,
+    )
+
+
 def _gate(name: str, difference: float, bound: float, margin: float) -> Gate:
     return Gate(name, difference, bound, margin, passed=bool(bound >= -margin))
 
@@ -151,10 +173,21 @@ def _share_gate(
     name: str, gained: NDArray[np.float64], patients: NDArray[np.str_], margin: float
 ) -> Gate:
     """Gate on a mean gain of paired cases, bounded by bootstrap over patients."""
-    drawn = patient_bootstrap(lambda these: float(gained[these].mean()), patients.tolist())
+    return _bounded_gate(name, lambda these: float(gained[these].mean()), patients, margin)
+
+
+def _bounded_gate(name: str, gain: Statistic, patients: NDArray[np.str_], margin: float) -> Gate:
+    drawn = patient_bootstrap(gain, patients.tolist())
     interval = drawn.interval(GATE_LEVEL)
-    difference = float(gained.mean())
+    difference = gain(np.arange(len(patients))) or 0.0
     return _gate(name, difference, difference if interval is None else interval.low, margin)
+
+
+def _class_mean(gained: NDArray[np.float64], positive: NDArray[np.bool_]) -> float | None:
+    """Mean of the mean gains of both classes; None where one is missing."""
+    if positive.all() or not positive.any():
+        return None
+    return float((gained[positive].mean() + gained[~positive].mean()) / 2.0)
 
 
 def _ece_gate(

@@ -136,7 +136,7 @@ def review(client: httpx2.Client, study: Path) -> dict[str, Any] | None:
 
     Returns:
         The report that was reviewed; None for a study that is refused, of which there is nothing
-        to say: the shifted recipe draws slices further apart than any study may have.
+        to say: some draw slices further apart than any study may have.
     """
     job, state = handed_in(client, study)
     if state["state"] == "refused":
@@ -147,7 +147,7 @@ def review(client: httpx2.Client, study: Path) -> dict[str, Any] | None:
     said = [
         one
         for level in report["levels"]
-        if level["edema"] is not None and level["fracture"] is not None
+        if level["fracture"] is not None
         for one in [_said(level, truth["levels"])]
         if one is not None
     ]
@@ -180,13 +180,14 @@ def _said(level: Mapping[str, Any], truths: list[Mapping[str, Any]]) -> dict[str
         acuity = "indeterminate"
     said: dict[str, Any] = {
         "label_value": level["label_value"],
-        "edema": edema,
         "fracture": {"call": "present" if fractured else "absent"},
-        "acuity": acuity,
     }
+    wet = level["edema"] is not None  # else no series shows water, and nobody can say
+    if wet:
+        said |= {"edema": edema, "acuity": acuity}
     if truth["fracture"] in ("wedge", "biconcave", "crush") and fractured:
         said["fracture"]["shape"] = truth["fracture"]
-    if fractured or edema == "present":
+    if wet and (fractured or edema == "present"):
         pathological = truth["etiology"] == "pathological"
         said["etiology"] = "pathological" if pathological else "benign"
     return said

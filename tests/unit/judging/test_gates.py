@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 pytest.importorskip("sklearn", reason="needs the [train] extra")
 
+from models.findings import Call
 from models.registry import install, read_bundle, resolve, verify
 from models.scorer.calibration import OperatingPoint, Platt, read_calibration
 from tests.unit.judging.made import drawn
@@ -19,7 +21,7 @@ from training.judging.calibrate import (
     site_calibration,
     with_calibration,
 )
-from training.judging.cases import TASKS
+from training.judging.cases import TASKS, Judged
 from training.judging.compare import compare, told
 from training.judging.errors import JudgingError, TooFewCasesError
 from training.judging.rebundle import resealed
@@ -55,10 +57,49 @@ def test_a_better_model_passes_and_a_worse_one_does_not() -> None:
     assert compare(bad, good)["passed"]
     found = compare(good, bad)
     assert not found["passed"]
-    assert {"edema.auroc", "edema.sensitivity"} <= failed(found)
+    assert {"edema.auroc", "edema.missed", "edema.right"} <= failed(found)
     assert found["tasks"]["edema"]["delong"]["p_value"] < 1e-6
     assert found["tasks"]["edema"]["delong"]["difference"] < 0
     assert "FAILED" in told(found)
+
+
+def recalled(judged: Judged, before: Call, after: Call, *, positive: bool, share: float) -> Judged:
+    """Another call in place of one, for a share of the levels of one class."""
+    drawn_ones = np.random.default_rng(3).random(len(judged)) < share
+    calls = {
+        task: np.where(
+            (judged.call[task] == str(before))
+            & ((judged.truth[task] > 0.5) == positive)
+            & drawn_ones,
+            str(after),
+            judged.call[task],
+        )
+        for task in TASKS
+    }
+    return replace(judged, call=calls)
+
+
+def test_thresholds_may_trade_sensitivity_for_more_specificity() -> None:
+    careful = drawn(patients=100)
+    eager = recalled(careful, Call.ABSENT, Call.PRESENT, positive=False, share=0.3)
+    eager = recalled(eager, Call.INDETERMINATE, Call.PRESENT, positive=True, share=1.0)
+    found = compare(
+        eager, recalled(careful, Call.PRESENT, Call.INDETERMINATE, positive=True, share=0.1)
+    )
+    assert found["passed"]
+    assert found["tasks"]["edema"]["candidate"]["sensitivity"]["share"] < (
+        found["tasks"]["edema"]["served"]["sensitivity"]["share"] - 0.05
+    )  # fmt: skip
+
+
+def test_neither_errors_nor_doubt_may_grow() -> None:
+    doubtful = recalled(drawn(), Call.PRESENT, Call.INDETERMINATE, positive=True, share=0.4)
+    assert failed(compare(drawn(), doubtful)) == {f"{task}.right" for task in TASKS}
+    # As many right calls as before, but what was in doubt is missed.
+    missing = recalled(doubtful, Call.INDETERMINATE, Call.ABSENT, positive=True, share=1.0)
+    assert failed(compare(doubtful, missing)) == {f"{task}.missed" for task in TASKS}
+    eager = recalled(drawn(), Call.ABSENT, Call.PRESENT, positive=False, share=0.2)
+    assert {f"{task}.false" for task in TASKS} <= failed(compare(drawn(), eager))
 
 
 def test_a_model_that_is_as_good_but_not_shown_to_be_fails() -> None:
