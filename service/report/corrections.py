@@ -150,9 +150,9 @@ def _fracture(fracture: Fracture | None, correction: LevelCorrection) -> Fractur
             raise ReviewError("only a fracture that is present has a shape and a grade")
         grade = None if fracture.genant_grade is None else 0
         return replace(fracture, call=given.call, genant_grade=grade, shape=Shape.NONE)
+    if given.shape is None and fracture.call is not Call.PRESENT:
+        raise ReviewError("a fracture that was not reported needs its shape, `none` without any")
     shape = Shape(given.shape) if given.shape else fracture.shape
-    if shape is Shape.NONE:
-        raise ReviewError("a fracture that is present needs its shape")
     grade = fracture.genant_grade if given.genant_grade is None else given.genant_grade
     return replace(fracture, call=given.call, genant_grade=grade, shape=shape)
 
@@ -171,7 +171,9 @@ def _acuity(
         return acuity
     follows = _follows(edema.call, fracture.call)
     given = correction.acuity or follows
-    if follows is not Acuity.INDETERMINATE and given is not follows:
+    # Edema beside a healed fracture may come from elsewhere, as from a Modic change of type 1.
+    elsewhere = follows is Acuity.UNHEALED and given is Acuity.HEALED
+    if follows is not Acuity.INDETERMINATE and given is not follows and not elsewhere:
         raise ReviewError("the acuity contradicts what is said of fracture and edema")
     return replace(acuity, call=given, prediction_set=(given,))
 

@@ -37,10 +37,13 @@ class Reader(_Given):
 
 
 class FractureCorrection(_Given):
-    """What the reader sees of a fracture; what is left out stays as it was."""
+    """What the reader sees of a fracture; what is left out stays as it was.
+
+    A fracture without deformity (OF1) has the shape `none`.
+    """
 
     call: Call
-    shape: Literal["wedge", "biconcave", "crush"] | None = None
+    shape: Literal["none", "wedge", "biconcave", "crush"] | None = None
     genant_grade: Annotated[int, Field(ge=0, le=3)] | None = None
 
 

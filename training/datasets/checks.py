@@ -200,6 +200,14 @@ def _contradictions(rows: Sequence[LabelRow]) -> Iterator[CheckFinding]:
     if graded:
         message = "the grade is not that of the height loss"
         yield _warning("doubtful_grade", message, graded)
+    # Not impossible: an old fracture beside a Modic change of type 1.
+    healed = [
+        number
+        for number, row in _numbered(rows)
+        if row.acuity is Acuity.HEALED and row.edema is Call.PRESENT
+    ]
+    if healed:
+        yield _warning("doubtful_healing", "healed, with edema of another cause", healed)
 
 
 RULES: Final[dict[str, Callable[[LabelRow], bool]]] = {
@@ -209,7 +217,6 @@ RULES: Final[dict[str, Callable[[LabelRow], bool]]] = {
     "unhealed without edema": lambda row: (
         row.acuity is Acuity.UNHEALED and row.edema is Call.ABSENT
     ),
-    "healed with edema": lambda row: row.acuity is Acuity.HEALED and row.edema is Call.PRESENT,
     "healed without a fracture": lambda row: (
         row.acuity is Acuity.HEALED and row.fracture is Call.ABSENT
     ),

@@ -20,6 +20,9 @@ import numpy as np
 
 SAME_BODY_MM = 12.0
 VISIBLE_FROM = 1.28
+SHAPES = {"pincer": "biconcave"}
+"""What Genant's shapes call others."""
+
 READER = {"name": "Reader^Perfect", "organization": "Tests"}
 
 
@@ -185,8 +188,8 @@ def _said(level: Mapping[str, Any], truths: list[Mapping[str, Any]]) -> dict[str
     wet = level["edema"] is not None  # else no series shows water, and nobody can say
     if wet:
         said |= {"edema": edema, "acuity": acuity}
-    if truth["fracture"] in ("wedge", "biconcave", "crush") and fractured:
-        said["fracture"]["shape"] = truth["fracture"]
+    if fractured:
+        said["fracture"]["shape"] = SHAPES.get(truth["fracture"], truth["fracture"])
     if wet and (fractured or edema == "present"):
         pathological = truth["etiology"] == "pathological"
         said["etiology"] = "pathological" if pathological else "benign"

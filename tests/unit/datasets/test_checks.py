@@ -87,7 +87,6 @@ def test_levels_that_were_left_out_may_be_missing_from_a_chain() -> None:
     [
         {"acuity": "unhealed", "fracture": "absent"},
         {"acuity": "unhealed", "edema": "absent"},
-        {"acuity": "healed", "edema": "present"},
         {"acuity": "healed", "fracture": "absent"},
         {"acuity": "no_fracture", "fracture": "present"},
         {"shape": "wedge", "fracture": "absent"},
@@ -117,6 +116,12 @@ def test_labels_that_go_together() -> None:
 def test_a_grade_far_from_the_height_loss_is_doubtful() -> None:
     report = checked(row(fracture="present", genant=3, height_loss_percent=5.0))
     assert codes(report) == {"doubtful_grade"}
+    report.require_sound()
+
+
+def test_edema_beside_a_healed_fracture_is_doubtful() -> None:
+    report = checked(row(acuity="healed", fracture="present", edema="present"))
+    assert codes(report) == {"doubtful_healing"}
     report.require_sound()
 
 

@@ -115,6 +115,14 @@ def test_edema_denied_heals_the_fracture() -> None:
     assert found.etiology.call is Etiology.BENIGN
 
 
+def test_a_fracture_may_have_healed_beside_edema_of_another_cause() -> None:
+    follows, said = one(edema="present"), one(edema="present", acuity="healed")
+    assert follows.acuity is not None
+    assert follows.acuity.call is Acuity.UNHEALED
+    assert said.acuity is not None
+    assert (said.acuity.call, said.acuity.prediction_set) == (Acuity.HEALED, (Acuity.HEALED,))
+
+
 def test_nothing_left_to_explain_has_no_etiology() -> None:
     found = one(edema="absent", fracture={"call": "absent"})
     assert found.acuity is not None
@@ -140,6 +148,21 @@ def test_a_fracture_that_was_missed() -> None:
     assert found.acuity.call is Acuity.UNHEALED
     assert found.etiology is not None
     assert found.etiology.call is Etiology.INDETERMINATE
+
+
+def test_a_fracture_without_deformity() -> None:
+    made_scores = made.result().scores
+    assert made_scores is not None
+    said = {
+        "label_value": T12,
+        "edema": "present",
+        "fracture": {"call": "present", "shape": "none"},
+    }
+    (found,) = corrected(made_scores.levels[:1], review(said))
+    assert found.fracture is not None
+    assert (found.fracture.call, found.fracture.shape) == (Call.PRESENT, Shape.NONE)
+    (again,) = corrected([found], review({"label_value": T12, "fracture": {"call": "present"}}))
+    assert again.fracture == found.fracture
 
 
 def test_an_etiology_is_the_readers_alone() -> None:

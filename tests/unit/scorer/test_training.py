@@ -279,6 +279,19 @@ def test_platt_undoes_a_wrong_slope() -> None:
     assert calibration_curve(probability, positive).expected_error < 0.03
 
 
+@pytest.mark.parametrize("seed", [234, 294, 390])
+def test_a_slope_and_bias_are_those_of_the_least_loss(seed: int) -> None:
+    """Draws on which a simplex stopped far above the minimum: the slopes there must vanish."""
+    rng = np.random.default_rng(seed)
+    positive = rng.random(int(rng.integers(100, 2500))) < rng.uniform(0.03, 0.4)
+    middle = np.where(positive, rng.uniform(0, 3), rng.uniform(-6, -1))
+    logits = rng.normal(middle, rng.uniform(0.5, 2.5)).astype(np.float32)
+    fitted = fit_platt(logits, positive)
+    excess = fitted.probability(logits) - positive
+    assert (excess * logits).sum() + 4 * (fitted.scale - 1) == pytest.approx(0.0, abs=0.02)
+    assert excess.sum() + 0.02 * fitted.bias == pytest.approx(0.0, abs=0.02)
+
+
 def test_few_answers_keep_the_slope() -> None:
     fitted = fit_platt(np.zeros(50, np.float32), np.arange(50) < 3)
     assert fitted == Platt(1.0, pytest.approx(np.log(3 / 47), abs=0.15))
