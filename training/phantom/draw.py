@@ -21,7 +21,7 @@ from training.phantom.painting.grid import (
 )
 from training.phantom.painting.tissues import TissueGrid
 from training.phantom.scanner.acquisition import acquire, with_spacing
-from training.phantom.scanner.conditions import Conditions, draw_conditions
+from training.phantom.scanner.conditions import draw_conditions
 from training.phantom.scanner.contrast import random_contrast
 from training.phantom.scanner.mix import TRAIN, AcquisitionMix
 from training.phantom.scanner.physics import SignalTable
@@ -120,19 +120,29 @@ def draw_image(
     if role is None and rng.random() < mix.random_contrast_share:
         table = random_contrast(rng)
         protocol = replace(protocol, role=Role.OTHER)
-    conditions = draw_conditions(protocol, rng, mix=mix)
-    slices = place_slices(target_of(scene), protocol, rng)
-    return _drawn(scene, protocol, slices, rng, (conditions, table))
+    return draw_series(scene, protocol, rng, mix=mix, table=table)
 
 
-def _drawn(
+def draw_series(
     scene: Scene,
     protocol: Protocol,
-    slices: SliceGeometry,
     rng: np.random.Generator,
-    how: tuple[Conditions, SignalTable | None],
+    *,
+    mix: AcquisitionMix = TRAIN,
+    table: SignalTable | None = None,
 ) -> Drawn:
+    """A series of a scene with a given protocol.
+
+    Args:
+        scene: The patient.
+        protocol: What the scanner is told to do.
+        rng: Planning, faults and noise.
+        mix: How often and how strongly things go wrong.
+        table: Signals; those of the protocol's sequence by default.
+    """
+    conditions = draw_conditions(protocol, rng, mix=mix)
+    slices = place_slices(target_of(scene), protocol, rng)
     tissue = paint(scene, grid_under(slices, protocol.acquired_mm)).finish()
-    volume = acquire(tissue, protocol, rng, slices=slices, conditions=how[0], table=how[1])
+    volume = acquire(tissue, protocol, rng, slices=slices, conditions=conditions, table=table)
     structure, body = truth_on(tissue, volume)
     return Drawn(volume, structure, body, protocol, tissue)

@@ -84,6 +84,8 @@ class SceneRequest:
         diseases: Level name to the disease wanted there; given, no other disease is sampled.
         healthy: No disease at all.
         numbering: Numbering variant.
+        sex: "F" or "M".
+        age_years: 18 to 100.
         screwed: Neighbouring levels with pedicle screws and rods.
         sacral_fracture: An insufficiency fracture of the sacrum.
         mix: Prevalences of diseases.
@@ -94,6 +96,8 @@ class SceneRequest:
     diseases: Mapping[str, Disease] = field(default_factory=dict)
     healthy: bool = False
     numbering: str | None = None
+    sex: str | None = None
+    age_years: float | None = None
     screwed: tuple[str, ...] = ()
     sacral_fracture: bool = False
     mix: DiseaseMix = field(default_factory=DiseaseMix)
@@ -168,7 +172,8 @@ def sample_scene(seed: int, request: SceneRequest | None = None) -> Scene:
     """
     request = request or SceneRequest()
     rng = np.random.default_rng(seed)
-    subject = sample_subject(rng, Demographics(numbering=request.numbering))
+    fixed = Demographics(request.sex, request.age_years, numbering=request.numbering)
+    subject = sample_subject(rng, fixed)
     levels = level_names(subject.numbering)
     region = request.region or _drawn(request.regions, rng)
     diseases = _diseases(levels, region, subject, request, rng)

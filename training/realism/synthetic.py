@@ -1,8 +1,8 @@
 """The one door to the phantom: patients, their images and their bodies, as the tables need them.
 
 Everything in this package that looks at a synthetic spine comes through here. When the phantom's
-entry points change, `_patient`, `_scan` and `five_contrasts` follow, and the gallery's table of
-requests; nothing else does.
+entry points change, `_patient`, `_scan` and `five_contrasts` follow, `matched`, and the gallery's
+table of requests; nothing else does.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def synthetic_patients(
         rng = np.random.default_rng([seed, 71])
         drawn = {role: _scan(scene, role, rng, setting) for role in roles}
         levels = {index: level for level, index in scene.numbers.items()}
-        images = {role: _specimen(f"seed {seed}", scene, one) for role, one in drawn.items()}
+        images = {role: specimen_of(f"seed {seed}", scene, one) for role, one in drawn.items()}
         labelled = {
             role: LabelledVolume(one.volume, one.structure, one.body, one.protocol)
             for role, one in drawn.items()
@@ -160,7 +160,8 @@ def _scan(scene: Scene, role: Role, rng: np.random.Generator, setting: Setting) 
     )
 
 
-def _specimen(name: str, scene: Scene, drawn: Drawn) -> Specimen:
+def specimen_of(name: str, scene: Scene, drawn: Drawn) -> Specimen:
+    """A drawn image with its bodies, as the tables need it."""
     truths = level_truths(scene, drawn.tissue)
     healthy = frozenset(
         t.index for t in truths if t.etiology == "none" and not t.mimics and t.edema_fraction == 0.0

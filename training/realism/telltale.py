@@ -3,8 +3,10 @@
     python -m training.realism.telltale --studies DIR [--patients 16] [--json OUT] [--pictures DIR]
 
 Crops around bodies, intensity-normalised, on the real scans' voxels; patient-wise
-cross-validation. Real scans are read into memory only; pictures of them go to the folder that
-`--pictures` names, which must lie outside the repository.
+cross-validation. Beside it stands how well real scans of one data set are told from those of
+another, and how well a phantom is that was scanned as the data set was. Real scans are read into
+memory only; pictures of them go to the folder that `--pictures` names, which must lie outside the
+repository.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,14 +27,19 @@ from models.volume import Role
 from training.realism.crops import SLICE_MM, Crops, crops_of
 from training.realism.detector import Clue, Detection, clues, detect_by_features
 from training.realism.features import feature_table
+from training.realism.matched import MATCHED, Matched, matched_patients
 from training.realism.network import detect_by_network, region_shares
 from training.realism.real import real_specimens
 from training.realism.sheets import draw_transplant, draw_verdicts
+from training.realism.sites import SitePair, as_line, as_mapping, site_pairs
 from training.realism.specimens import GROUPS, Specimen
 from training.realism.synthetic import Setting, synthetic_patients
 
 CLUES_PRINTED: Final = 12
 FIRST_SEED: Final = 900_000
+
+Labelled = list[tuple[Specimen, bool]]
+"""Images, each with whether it is real."""
 
 BLURS_MM: Final = {"as acquired": 0.0, "resolution hidden": 1.2}
 """The real scans were acquired more coarsely than their 1 mm voxels, some at 2 mm, and blur is an
@@ -41,7 +49,10 @@ anatomy, contrast and texture."""
 
 @dataclass(frozen=True, slots=True)
 class GroupResult:
-    """One kind of sequence; the detections are None when too few real patients are at hand."""
+    """One comparison; the detections are None when too few real patients are at hand.
+
+    `sites` holds what the same classifier reaches between real scans of two data sets.
+    """
 
     group: str
     look: str
@@ -50,6 +61,7 @@ class GroupResult:
     network: Detection | None
     transplant: NDArray[np.float32] | None
     clues: list[Clue]
+    sites: list[SitePair]
 
 
 def examine(
@@ -58,27 +70,47 @@ def examine(
     """Try to tell the crops of one kind of sequence apart."""
     names, values = feature_table(crops.images)
     if len(np.unique(crops.patients[crops.real])) < 2:
-        return GroupResult(group, look, crops, None, None, None, clues(crops, names, values))
+        alone = clues(crops, names, values)
+        return GroupResult(group, look, crops, None, None, None, alone, [])
     by_features, found = detect_by_features(crops, names, values)
     by_network, transplant = detect_by_network(crops) if with_network else (None, None)
-    return GroupResult(group, look, crops, by_features, by_network, transplant, found)
+    return GroupResult(
+        group, look, crops, by_features, by_network, transplant, found, site_pairs(crops)
+    )
 
 
-def gather(studies: Path, patients: int) -> dict[Role, list[tuple[Specimen, bool]]]:
-    """Real and synthetic images by kind of sequence, each told whether it is real."""
-    kinds: dict[Role, list[tuple[Specimen, bool]]] = {role: [] for role in GROUPS}
-    for specimen in real_specimens(studies):
-        kinds[specimen.volume.role].append((specimen, True))
+def gather(studies: Path, patients: int, first_seed: int) -> Iterator[tuple[str, Labelled]]:
+    """What is compared: by name, images each told whether it is real.
+
+    First every kind of sequence, the phantom drawn from the whole mix of protocols; then every
+    data set of `MATCHED`, against that mix and against phantoms scanned as it was.
+    """
+    real = list(real_specimens(studies))
     setting = Setting(in_plane_mm=1.0, slice_mm=SLICE_MM)
-    seeds = range(FIRST_SEED, FIRST_SEED + patients)
+    seeds = range(first_seed, first_seed + patients)
+    mixed: dict[Role, Labelled] = {role: [] for role in GROUPS}
     for patient in synthetic_patients(tuple(GROUPS), seeds, setting):
         for role, specimen in patient.images.items():
-            kinds[role].append((specimen, False))
-    return kinds
+            mixed[role].append((specimen, False))
+    for role, name in GROUPS.items():
+        yield name, [(one, True) for one in real if one.volume.role is role] + mixed[role]
+    for matched in MATCHED:
+        name = f"{GROUPS[matched.role]} of {matched.dataset}"
+        own = [(one, True) for one in real if _belongs(one, matched)]
+        if own:
+            yield f"{name}, whole mix", own + mixed[matched.role]
+            alike = matched_patients(matched, seeds)
+            yield f"{name}, matched", own + [(one, False) for one in alike]
+
+
+def _belongs(specimen: Specimen, matched: Matched) -> bool:
+    return specimen.volume.role is matched.role and specimen.patient.startswith(
+        f"{matched.dataset}_"
+    )
 
 
 def as_text(result: GroupResult) -> str:
-    """One kind of sequence in words and figures."""
+    """One comparison in words and figures."""
     crops = result.crops
     people = [len(np.unique(crops.patients[crops.real == kind])) for kind in (True, False)]
     synthetic = int((~crops.real).sum())
@@ -98,6 +130,7 @@ def as_text(result: GroupResult) -> str:
         shares = region_shares(result.transplant)
         told = ", ".join(f"{k} {v:+.2f}" for k, v in sorted(shares.items(), key=lambda s: -s[1]))
         out.append(f"  real patches make a phantom look more real by (logit): {told}")
+    out += [as_line(pair) for pair in result.sites]
     columns = ("phantom p5/p50/p95", "real p5/p50/p95")
     out.append(f"  {'feature':34} {'alone':>6} {'lost':>6} {columns[0]:>24} {columns[1]:>24}")
     for clue in result.clues[:CLUES_PRINTED]:
@@ -114,6 +147,7 @@ def as_json(result: GroupResult) -> dict[str, Any]:
     for name, detection in (("features", result.features), ("network", result.network)):
         if detection is not None:
             found[name] = {"auroc": detection.auroc, "interval": detection.interval}
+    found["real_against_real"] = [as_mapping(pair) for pair in result.sites]
     if result.transplant is not None:
         found["given_away_by"] = region_shares(result.transplant)
     return found
@@ -121,7 +155,7 @@ def as_json(result: GroupResult) -> dict[str, Any]:
 
 def _draw(folder: Path, result: GroupResult) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    stem = f"{result.group} {result.look}".lower().replace(" ", "-")
+    stem = f"{result.group} {result.look}".lower().replace(",", "").replace(" ", "-")
     detection = result.network or result.features
     scores = None if detection is None else detection.scores
     draw_verdicts(folder / f"{stem}.png", result.crops, scores, result.group)
@@ -135,15 +169,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--studies", type=Path, default=usual)
     parser.add_argument("--patients", type=int, default=16, help="synthetic patients")
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help="another draw")
     parser.add_argument("--json", type=Path, help="write all figures here")
     parser.add_argument("--pictures", type=Path, help="folder for pictures of crops")
     parser.add_argument("--no-network", action="store_true", help="features only")
     given = parser.parse_args()
     results = []
-    for role, specimens in gather(given.studies, given.patients).items():
+    for name, specimens in gather(given.studies, given.patients, given.first_seed):
         for look, blur_mm in BLURS_MM.items():
             crops = crops_of(specimens, np.random.default_rng(5), blur_mm)
-            result = examine(crops, GROUPS[role], look, with_network=not given.no_network)
+            result = examine(crops, name, look, with_network=not given.no_network)
             sys.stdout.write(as_text(result))
             sys.stdout.flush()
             results.append(result)
