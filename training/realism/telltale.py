@@ -27,7 +27,7 @@ from models.volume import Role
 from training.realism.crops import SLICE_MM, Crops, crops_of
 from training.realism.detector import Clue, Detection, clues, detect_by_features
 from training.realism.features import feature_table
-from training.realism.matched import MATCHED, Matched, matched_patients
+from training.realism.matched import MATCHED, matched_patients
 from training.realism.network import detect_by_network, region_shares
 from training.realism.real import real_specimens
 from training.realism.sheets import draw_transplant, draw_verdicts
@@ -83,7 +83,8 @@ def gather(studies: Path, patients: int, first_seed: int) -> Iterator[tuple[str,
     """What is compared: by name, images each told whether it is real.
 
     First every kind of sequence, the phantom drawn from the whole mix of protocols; then every
-    data set of `MATCHED`, against that mix and against phantoms scanned as it was.
+    data set of `MATCHED`, against that mix (unless it is all there is of its kind) and against
+    phantoms scanned as it was.
     """
     real = list(real_specimens(studies))
     setting = Setting(in_plane_mm=1.0, slice_mm=SLICE_MM)
@@ -96,17 +97,13 @@ def gather(studies: Path, patients: int, first_seed: int) -> Iterator[tuple[str,
         yield name, [(one, True) for one in real if one.volume.role is role] + mixed[role]
     for matched in MATCHED:
         name = f"{GROUPS[matched.role]} of {matched.dataset}"
-        own = [(one, True) for one in real if _belongs(one, matched)]
-        if own:
+        kind = [one for one in real if one.volume.role is matched.role]
+        own = [(one, True) for one in kind if one.patient.startswith(f"{matched.dataset}_")]
+        if 0 < len(own) < len(kind):
             yield f"{name}, whole mix", own + mixed[matched.role]
+        if own:
             alike = matched_patients(matched, seeds)
             yield f"{name}, matched", own + [(one, False) for one in alike]
-
-
-def _belongs(specimen: Specimen, matched: Matched) -> bool:
-    return specimen.volume.role is matched.role and specimen.patient.startswith(
-        f"{matched.dataset}_"
-    )
 
 
 def as_text(result: GroupResult) -> str:
