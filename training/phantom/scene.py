@@ -278,7 +278,7 @@ def _marrow(spine: Spine, rng: np.random.Generator) -> dict[str, body.Marrow]:
     base = 100 * spine.subject.marrow_fat
     # Fatty marrow is uneven marrow: 0.15 against 0.26 of its mean in water images.
     spread = float(rng.uniform(4.8, 9.8)) * (1.0 + 0.5 * held((base - 40.0) / 15.0, -0.3, 1.0))
-    vein = float(rng.uniform(0.2, 1.0))
+    vein = float(rng.uniform(0.3, 1.0))
     return {
         bone.level: body.sample_marrow(
             rng,

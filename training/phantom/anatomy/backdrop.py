@@ -375,7 +375,7 @@ def _dome(look: Backdrop, side: float, front: float) -> float:
 def _in_crus(look: Backdrop, x: float, z: float, front: float) -> bool:
     """The crura of the diaphragm, beside the midline of the upper lumbar bodies."""
     thick = 5.5 * min(1.0, max(0.0, (z - look.diaphragm + 95.0) / 60.0))
-    return 0.8 < front < 0.8 + thick and abs(abs(x) - 9.0) < 7.0
+    return 0.3 < front < 0.3 + thick and abs(abs(x) - 9.0) < 7.0
 
 
 @jit
@@ -388,7 +388,7 @@ def _vessel(look: Backdrop, x: float, z: float, front: float, rough: float) -> f
         radius = look.aorta if side == 0 else look.cava
         place = look.aorta_left + 0.35 * below if side == 0 else -look.cava_right - 0.35 * below
         across = x - place - 2.0 * rough
-        deep = front - radius - 2.0 - 0.12 * min(60.0, below)
+        deep = front - radius - 0.6 - 0.12 * min(60.0, below)
         wide = radius * narrow
         nearest = min(nearest, (across * across + deep * deep) / (wide * wide))
     return nearest
@@ -414,7 +414,9 @@ def _abdomen(
             return tissue, fat
     # Strands and small vessels run through the fat, more of them in some parts than in others.
     strand = max(0.0, 1.0 - 2.5 * abs(grain(noise, look.septa, x, front, 0.4 * z)))
-    return _FAT, 95.0 - (34.0 if rough > 0.0 else 14.0) * strand
+    fat = 95.0 - (34.0 if rough > 0.0 else 14.0) * strand
+    # Close to the bodies it is loose tissue with lumbar vessels, lymph vessels and nerves.
+    return _FAT, fat - 35.0 * min(1.0, max(0.0, 1.0 - 0.2 * front))
 
 
 @jit

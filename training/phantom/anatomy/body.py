@@ -30,6 +30,9 @@ from training.phantom.painting.tissues import Tissue
 CORTEX_MM: Final = 0.9
 """Mean thickness of cortex and bony endplate; inside of it everything is marrow."""
 
+THINNER_BEHIND: Final = 0.4
+"""Part by which the posterior wall is thinner than the others."""
+
 FAINTEST_VEIN: Final = 0.15
 PLATE_MARGIN_MM: Final = -0.35
 FRONT_MARGIN_MM: Final = -1.35
@@ -98,7 +101,7 @@ def sample_marrow(rng: np.random.Generator, fat: float, spread: float, vein: flo
         fine=sample_texture(rng, float(rng.uniform(2.6, 4.4))),
         band=float(rng.normal(4.0 * old, 3.0)),
         front=float(rng.normal(1.5 * old, 1.5)),
-        halo=float(abs(rng.normal(5.0, 5.0))),
+        halo=float(abs(rng.normal(3.0, 3.0))),
         cortex=float(rng.uniform(0.35, 0.7)),
         plate=float(rng.uniform(0.7, 1.2)),
     )
@@ -320,10 +323,13 @@ def _paint_body(
             if solid < margin:
                 maps.structure[at] = labels[0]
                 maps.body[at] = labels[1]
-            if solid >= -marrow.cortex or plate >= -marrow.plate:
+            blood = _vein(shape, marrow.vein, x, y, z)
+            wall = marrow.cortex * (1.0 - THINNER_BEHIND * max(0.0, u))
+            # The basivertebral vein leaves through a hole in the posterior wall.
+            shut = solid >= -wall and blood <= FAINTEST_VEIN
+            if shut or plate >= -marrow.plate:
                 put(maps, at, _CORTEX, 0.0, 0.0)
                 continue
-            blood = _vein(shape, marrow.vein, x, y, z)
             if blood > FAINTEST_VEIN:
                 put(maps, at, _VEIN, 15.0 + 70.0 * (1.0 - blood), 0.0)
             else:

@@ -34,9 +34,18 @@ CONUS_TAPER_MM: Final = 22.0
 TAPER_MM: Final = 14.0
 PIECE_MM: Final = 9.0
 OVERLAP_MM: Final = 1.0
+VENTRAL_MM: Final = 2.2
+"""Depth of the space between sac and posterior wall at mid-height of a body, where the wall is
+hollow and the posterior ligament spans it: veins fill it, with some fat."""
+
+LIGAMENT_HALF_MM: Final = 4.5
+LIGAMENT_PART: Final = 0.06
+"""Half-width of the posterior longitudinal ligament where it lies on the dura, and its thickness
+as a part of the sac's radius."""
 
 _FAT, _LIGAMENT, _CSF = int(Tissue.FAT), int(Tissue.LIGAMENT), int(Tissue.CSF)
 _CORD, _NERVE, _VEIN = int(Tissue.CORD), int(Tissue.NERVE), int(Tissue.SLOW_BLOOD)
+_CORTEX = int(Tissue.CORTEX)
 _CANAL, _IN_CORD = int(Structure.CANAL), int(Structure.CORD)
 
 
@@ -101,7 +110,7 @@ def sample_canal(rng: np.random.Generator, spine: Spine) -> CanalForm:
         dorsal=float(rng.uniform(0.05, 0.2)),
         cord=float(rng.uniform(0.40, 0.47)),
         crowding=float(rng.uniform(0.75, 1.05)),
-        veins=float(rng.uniform(0.0, 1.0)),
+        veins=float(rng.uniform(0.3, 1.0)),
         strands=sample_texture(rng, float(rng.uniform(1.3, 1.9))),
         plexus=sample_texture(rng, 3.0),
     )
@@ -168,7 +177,7 @@ def paint_canal(canvas: Canvas, spine: Spine, form: CanalForm) -> None:
     axes, middles = _frames(steps), 0.5 * (line[:-1] + line[1:])
     wide = spine.canal_half_width / spine.canal_half_depth
     halves = 0.5 * lengths + OVERLAP_MM
-    reach = np.stack([radius[:-1] * wide + 2.0, radius[:-1] + 2.0, halves], axis=1)
+    reach = np.stack([radius[:-1] * wide + 2.0, radius[:-1] + VENTRAL_MM, halves], axis=1)
     first, last = canvas.grid.box_around(middles, axes, reach)
     near = np.all((last > 0) & (first < canvas.grid.shape), axis=1)
     for n in np.flatnonzero(near):
@@ -209,16 +218,29 @@ def _paint_piece(maps: Maps, patch: Patch, piece: _Piece, content: _Content) -> 
             at = (k, i, j)
             if maps.structure[at] not in (0, _CANAL, _IN_CORD):
                 continue
+            # The outermost part of a body's wall is cortex without a label.
+            if maps.structure[at] == 0 and maps.tissue[at] == _CORTEX:
+                continue
             t = min(1.0, max(0.0, 0.5 - 0.5 * z / (piece.half - OVERLAP_MM)))
             radius = piece.radius_top + (piece.radius_bottom - piece.radius_top) * t
             wide = radius * piece.widen
-            if (x / wide) ** 2 + (y / radius) ** 2 >= 1.0:
+            if not _in_tube(x / wide, y, radius, VENTRAL_MM * piece.ventral):
                 continue
             maps.structure[at] = _CANAL
             height = piece.top_z + (piece.bottom_z - piece.top_z) * t
             dorsal = piece.dorsal_top + (piece.dorsal_bottom - piece.dorsal_top) * t
             sac = _sac(x / (0.9 * wide), y / radius, dorsal)
             _fill(maps, at, piece.ventral, content, (x, y, radius, height, piece.start - z, sac))
+
+
+@jit
+def _in_tube(across: float, y: float, radius: float, ventral: float) -> bool:
+    """Whether a point lies in the canal: round behind, flat in front, where the bodies bound it."""
+    across *= across
+    if y >= 0.0:
+        return across + (y / radius) ** 2 < 1.0
+    deep = (y / (radius + ventral)) ** 2
+    return across * across + deep * deep < 1.0
 
 
 @jit
@@ -241,10 +263,14 @@ def _fill(
     left = height - content.sac_end_z
     if left < TAPER_MM:
         sac /= np.sqrt(max(left, 0.01) / TAPER_MM)
-    if left <= 0.0 or sac >= 1.05:
-        vein = ventral * content.veins
-        if y < -0.72 * radius and grain(maps.noise, content.plexus, x, y, along) > 0.7 - 1.4 * vein:
-            put(maps, at, _VEIN, 20.0, 0.0)
+    # In front the posterior ligament lies on the dura; behind a body both are off the wall.
+    ligament = LIGAMENT_PART if y < 0.0 and abs(x) < LIGAMENT_HALF_MM else 0.0
+    if left <= 0.0 or sac >= 1.02 + ligament:
+        # Two channels run down the canal beside the midline and join behind each body.
+        vein = content.veins * max(ventral, min(1.0, abs(x) / (0.9 * radius)))
+        plexus = grain(maps.noise, content.plexus, x, y, 0.3 * along) + 2.4 * vein - 0.7
+        if y < -0.4 * radius and plexus > 0.0:
+            put(maps, at, _VEIN, max(15.0, 85.0 - 60.0 * plexus), 0.0)
         else:
             put(maps, at, _FAT, 95.0, 0.0)
         return

@@ -54,6 +54,7 @@ class DiscLook(NamedTuple):
         nucleus: Reach of the nucleus in the outline, 0..1; `nucleus_back` its shift backwards.
         nucleus_back: See above, in the same units.
         edge: Width of the passage from nucleus to annulus, in the same units.
+        lens: How much flatter than the disc the nucleus is: fibres arch over it to the endplates.
         outer: Thickness of the dark outer annulus, mm.
         cartilage: Thickness of the cartilaginous endplates, mm.
         cleft: Loss of hydration in the intranuclear cleft, 0..1.
@@ -72,6 +73,7 @@ class DiscLook(NamedTuple):
     nucleus: float
     nucleus_back: float
     edge: float
+    lens: float
     outer: float
     cartilage: float
     cleft: float
@@ -106,6 +108,7 @@ def sample_disc_look(rng: np.random.Generator, state: DiscState | None) -> DiscL
         nucleus=float(rng.uniform(0.66, 0.8)),
         nucleus_back=float(rng.normal(0.07, 0.03)),
         edge=float(rng.uniform(0.08, 0.16) + 0.12 * wear),
+        lens=float(rng.uniform(0.9, 1.7)),
         outer=float(rng.uniform(0.9, 1.9)),
         cartilage=float(rng.uniform(0.5, 0.9)),
         cleft=held(rng.normal(0.3, 0.12), 0, 0.6) if state.hydration > 0.4 else 0.0,
@@ -116,8 +119,8 @@ def sample_disc_look(rng: np.random.Generator, state: DiscState | None) -> DiscL
         zone=int(rng.random() < 0.04 + 0.22 * wear * (state.hydration > 0.1)),
         zone_x=float(rng.normal(0, 5)),
         vacuum=float(rng.uniform(0.7, 1.3)) if state.vacuum else 0.0,
-        uneven=float(rng.uniform(0.04, 0.09) + 0.06 * wear),
-        texture=sample_texture(rng, float(rng.uniform(3.0, 5.0))),
+        uneven=float(rng.uniform(0.01, 0.04) + 0.06 * wear),
+        texture=sample_texture(rng, float(rng.uniform(4.0, 7.0))),
     )
 
 
@@ -312,7 +315,7 @@ def _fill(
     # 0 in the middle to 1 at the rim, from the distance to the side wall.
     out = max(0.0, 1.0 - (inside + look.nucleus_back * y) / half_depth)
     mid = (above - below) / max(above + below, 1.0)
-    core = 1.0 - (out / look.nucleus) ** 2 - 0.45 * mid * mid
+    core = 1.0 - (out / look.nucleus) ** 2 - look.lens * mid * mid
     gas = abs(z - 0.5 * rough) < look.vacuum and out < 0.75
     if gas:
         put(maps, at, _GAS, 0.0, 0.0)

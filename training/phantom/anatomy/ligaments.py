@@ -50,7 +50,7 @@ def sample_ligaments(rng: np.random.Generator, age_years: float) -> Ligaments:
     """Draw the ligaments of a spine; the yellow ligament thickens with age."""
     old = held((age_years - 40) / 40, 0, 1)
     return Ligaments(
-        front=float(rng.uniform(0.6, 1.0)),
+        front=float(rng.uniform(0.55, 0.95)),
         back=float(rng.uniform(0.3, 0.55)),
         flavum=held(rng.normal(1.5 + 0.6 * old, 0.3), 0.9, 3.0),
         supra=float(rng.uniform(1.0, 2.0)),
@@ -110,11 +110,15 @@ def _longitudinal(upper: Bone, lower: Bone, ligaments: Ligaments, sign: float) -
     lift = 0.5 * (below.height_anterior if sign < 0 else below.height_posterior)
     over = sign * (above.half_depth_bottom + thick + 0.3) - 0.5 * above.shear
     under = sign * (below.half_depth_top + thick + 0.3) + 0.5 * below.shear
+    # The anterior band clings to the waists; the posterior one spans them like a bowstring.
+    hollow = 0.0 if sign < 0 else 1.0
+    start = above.half_depth + thick + hollow * (above.half_depth_bottom - above.half_depth)
+    end = below.half_depth + thick + hollow * (below.half_depth_top - below.half_depth)
     path = [
-        (0.0, sign * (above.half_depth + thick), 0.0),
+        (0.0, sign * start, 0.0),
         (0.0, over, 1.5 - tall),
         _in_upper(upper, lower, np.array([0.0, under, lift - 1.5])),
-        _in_upper(upper, lower, np.array([0.0, sign * (below.half_depth + thick), 0.0])),
+        _in_upper(upper, lower, np.array([0.0, sign * end, 0.0])),
     ]
     radii = (wide * above.half_width, thick, 1.5)
     return [Part(a, b, radii) for a, b in pairwise(path)]

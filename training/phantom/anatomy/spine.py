@@ -197,8 +197,8 @@ def sample_disc(level: str, age: float, rng: np.random.Generator, degeneration: 
     wear = (age - 30) / 60 + load + degeneration + rng.normal(0, 0.28)
     # Water is lost slowly at first; together with the nucleus' T2 this keeps disc over marrow on T2
     # within what was measured, 1.2 with a standard deviation of 0.4.
-    lost = 0.15 * min(wear, 0.8) + 0.45 * max(0.0, wear - 0.8)
-    hydration = held(0.62 - lost, 0.03, 0.75)
+    lost = 0.04 * min(wear, 0.8) + 0.5 * max(0.0, wear - 0.8)
+    hydration = held(0.56 - lost + 0.06 * max(0.0, -wear), 0.03, 0.75)
     height = held(1.0 - 0.3 * max(0.0, wear - 0.6) + rng.normal(0, 0.1), 0.25, 1.35)
     bulge = held(rng.normal(0.6 + 1.6 * max(0.0, wear - 0.3), 0.8), 0.0, 5.0)
     if level[0] in "CT":
@@ -359,7 +359,7 @@ def build_spine(
     posture = sample_posture(float(lost), subject.age_years, rng)
     bones = _place_upwards(subject, bodies, discs, posture, rng)
     bones += _place_downwards(subject, posture, rng)
-    half_depth = held(rng.normal(8.8, 1.0), 6.0, 11.5) * subject.scale
+    half_depth = held(rng.normal(8.3, 0.9), 6.0, 11.5) * subject.scale
     half_width = held(rng.normal(11.6, 1.2), 8.5, 15.0) * subject.scale
     conus = [name for name in names if name in ("T12", "L1", "L2")]
     chances = np.array([{"T12": 0.3, "L1": 0.5, "L2": 0.2}[name] for name in conus])

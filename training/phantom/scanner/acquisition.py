@@ -137,7 +137,8 @@ def acquire(  # one scan: what, how, chance, where, under which conditions, with
         signal, tissue, conditions, frame.spacing_mm, 3 - protocol.phase_axis
     )
     signal = artefacts.turned(signal, conditions.turn_deg)
-    artefacts.add_grain(signal, frame.spacing_mm[2], conditions.texture, rng)
+    resolution = float(np.mean(protocol.acquired_mm))
+    artefacts.add_grain(signal, frame.spacing_mm[2], resolution, conditions.texture, rng)
     floating = (tissue == Tissue.CSF) | (tissue == Tissue.NERVE)
     artefacts.darken_flowing_csf(signal, floating, conditions.csf_void, rng)
     depth = _depth_cm(grid, frame)

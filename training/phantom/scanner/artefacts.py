@@ -36,11 +36,25 @@ CEMENT_SUSCEPTIBILITY: Final = 0.01
 """Of bone cement (its contrast agent), against metal."""
 
 
-def add_grain(signal: Signal, pixel_mm: float, strength: float, rng: np.random.Generator) -> None:
-    """Multiply by correlated grain around 1: a window of a fixed table, another in every slice."""
+def add_grain(
+    signal: Signal,
+    pixel_mm: float,
+    acquired_mm: float,
+    strength: float,
+    rng: np.random.Generator,
+) -> None:
+    """Multiply by correlated grain around 1: a window of a fixed table, another in every slice.
+
+    Args:
+        signal: (slice, row, column); changed in place.
+        pixel_mm: Its pitch in plane.
+        acquired_mm: True resolution of the scan, beyond which it shows no grain.
+        strength: Standard deviation.
+        rng: Chooses the windows.
+    """
     if strength == 0.0:
         return
-    table = _grain_table(max(1, round(2.0 * GRAIN_MM / pixel_mm)))
+    table = _grain_table(max(1, round(2.0 * max(GRAIN_MM, acquired_mm) / pixel_mm)))
     rows, columns = signal.shape[1:]
     for plane in signal:
         down, right = rng.integers(0, GRAIN_EDGE, 2)

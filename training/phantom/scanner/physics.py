@@ -33,9 +33,10 @@ WATER_LEVELS: Final = 32
 
 TABLE_SHAPE: Final = (len(Tissue), FAT_LEVELS, WATER_LEVELS)
 
-FLOW_SIGNAL: Final = {"spin": 0.05, "gradient": 0.9}
-"""Part of the signal of flowing blood that remains: washed out of spin echoes, inflow-bright on
-gradient echoes."""
+FLOW_SIGNAL: Final = {"spin": 0.12, "gradient": 0.7}
+"""Part of the signal of flowing blood that remains: mostly washed out of spin echoes, less than
+across a slice because the great vessels run within sagittal slices; bright on gradient echoes,
+where only the spread of velocities within a voxel takes some of it."""
 
 T2_STAR: Final = 0.6
 MARROW_T2_STAR: Final = 0.2

@@ -150,17 +150,21 @@ def sample_protocol(
     gap_share = rng.uniform(*settings.gap_share) * mix.gap_factor
     shift_hz = FAT_SHIFT_PPM * PROTON_MHZ_PER_T * site.field_t
     pixel = acquired * float(rng.choice((0.5, 0.7, 0.85, 1.0)))
+    fov_columns = rows_mm * float(rng.uniform(0.8, 1.0))
+    phase_mm = acquired * float(rng.uniform(1.0, longest))
+    slices = int(rng.integers(settings.slices[0], settings.slices[1] + 1))
+    phase_axis = 1 if rng.random() < 0.7 else 2
     return Protocol(
         role=role,
         vendor=site.vendor,
         sequence=sequence,
-        fov_mm=(rows_mm, rows_mm * float(rng.uniform(0.8, 1.0))),
-        acquired_mm=(acquired * float(rng.uniform(1.0, longest)), acquired),
+        fov_mm=(rows_mm, fov_columns),
+        acquired_mm=(phase_mm, acquired) if phase_axis == 1 else (acquired, phase_mm),
         pixel_mm=pixel,
         thickness_mm=thickness,
         gap_mm=float(np.round(thickness * gap_share, 2)),
-        slices=int(rng.integers(settings.slices[0], settings.slices[1] + 1)),
-        phase_axis=1 if rng.random() < 0.7 else 2,
+        slices=slices,
+        phase_axis=phase_axis,
         shift_px=_shift(shift_hz / rng.uniform(*settings.bandwidth_hz), acquired / pixel, rng),
         snr=_sample_snr(role, site.field_t, rng) * mix.snr_factor,
         acceleration=float(rng.choice((1.0, 1.5, 2.0))),

@@ -57,7 +57,7 @@ WATER: Final[dict[Tissue, Relaxation]] = {
     Tissue.NERVE: Relaxation((850.0, 1000.0), (78.0, 72.0), 0.70),
     Tissue.MUSCLE: Relaxation((1040.0, 1310.0), (39.0, 36.0), 0.80),
     Tissue.FLOWING_BLOOD: Relaxation((1440.0, 1930.0), (290.0, 275.0), 0.95),
-    Tissue.SLOW_BLOOD: Relaxation((1440.0, 1930.0), (180.0, 150.0), 0.90),
+    Tissue.SLOW_BLOOD: Relaxation((1440.0, 1930.0), (115.0, 75.0), 0.90),
     Tissue.SOFT_ORGAN: Relaxation((1000.0, 1150.0), (62.0, 55.0), 0.80),
     Tissue.LIVER: Relaxation((590.0, 800.0), (46.0, 36.0), 0.80),
     Tissue.KIDNEY: Relaxation((1000.0, 1250.0), (85.0, 75.0), 0.85),
@@ -74,7 +74,7 @@ WATER: Final[dict[Tissue, Relaxation]] = {
     Tissue.CARTILAGE: Relaxation((900.0, 1050.0), (38.0, 35.0), 0.65),
     Tissue.SKIN: Relaxation((900.0, 1000.0), (30.0, 27.0), 0.70),
     Tissue.METAL: Relaxation((1000.0, 1000.0), (1.0, 1.0), 0.0),
-    Tissue.LIGAMENT: Relaxation((700.0, 800.0), (16.0, 15.0), 0.40),
+    Tissue.LIGAMENT: Relaxation((700.0, 800.0), (10.0, 9.0), 0.60),
 }
 
 TRANSFERRING: Final[dict[Tissue, float]] = {
