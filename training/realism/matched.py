@@ -72,9 +72,12 @@ MATCHED: Final = (
         repetition_ms=5240.0, echo_ms=101.0,
     ),
 )  # fmt: skip
-"""The two data sets with one protocol each. Sources: Burian 2019 (vb3), Chu 2015 (vb2) and the
-simulator statistics; thickness follows from the averaging of four resampled slices, and the ages
-of vb2, which are not published with the images, are those of young volunteers."""
+"""The two data sets with one protocol each. The stored images have no headers: scanners,
+resolutions, times and ages are assumed, after what is known of the studies that they come from;
+thickness follows from the averaging of four resampled slices, and noise from that of the marrow.
+
+Sources: Burian 2019, BMC Musculoskelet Disord 20:152 (vb3); Chu 2015, PLoS One 10:e0143327 (vb2).
+"""
 
 
 def matched_patients(matched: Matched, seeds: Iterable[int]) -> Iterator[Specimen]:
