@@ -5,9 +5,11 @@ r"""Fit a site's own temperature and thresholds to a served scorer, without touc
 
 The result is a bundle with the same network and new calibration; `compare` and `promote` take it
 from there. A question with too few local cases keeps the served calibration, and says so; when
-none has enough, nothing is written. A candidate with other weights is first brought level with what
-serves: training moves all answers to a question up or down a little, and thresholds that mean
-something else than before are no thresholds that anybody chose.
+none has enough, nothing is written. A candidate with other weights is brought level with what
+serves, on cases that it did not learn from: training moves all answers to a question up or down a
+little, and thresholds that mean something else than before are no thresholds that anybody chose.
+Temperature and thresholds are then those that all local cases give for what serves, which none of
+them has taught.
 """
 
 from __future__ import annotations
@@ -37,41 +39,27 @@ from training.judging.errors import TooFewCasesError
 from training.judging.evaluate import open_model, progress_bar
 from training.judging.reading import Model, read_cases
 from training.judging.rebundle import resealed
-from training.judging.thresholds import FittedTask, composed, fit_task, needs_of
+from training.judging.thresholds import RULE_OF_THREE, FittedTask, composed, fit_task, needs_of
 from training.scorer.conformal import conformal_quantile, etiology_coverage
-
-FEWEST_CONFORMAL = 20
-"""With fewer local answers a conformal quantile is kept as served."""
 
 FEWEST_ALIKE = 20
 """With fewer levels a median difference of two models is not told."""
 
 
-def site_calibration(
-    judged: Judged, served: Bundle, chosen_on: str, shifts: Mapping[str, float] | None = None
-) -> dict[str, FittedTask]:
+def site_calibration(judged: Judged, served: Bundle, chosen_on: str) -> dict[str, FittedTask]:
     """Fit every task that has enough cases.
 
     Args:
-        judged: Local cases.
+        judged: Local cases, none of which has taught what answered them.
         served: What answered them.
         chosen_on: The cases in words, for the bundle.
-        shifts: Of `level_shifts`; None where the answers already lie where they lay.
 
     Raises:
         TooFewCasesError: None has.
     """
     known = read_calibration(served.metadata)
     found = {
-        task: fit_task(
-            judged,
-            task,
-            (
-                composed(known.platt[task], 1.0, (shifts or {}).get(task, 0.0)),
-                known.operating_points[task],
-            ),
-            chosen_on,
-        )
+        task: fit_task(judged, task, (known.platt[task], known.operating_points[task]), chosen_on)
         for task in TASKS
     }
     fitted = {task: one for task, one in found.items() if one is not None}
@@ -135,27 +123,29 @@ def with_calibration(
 
     Args:
         served: What was calibrated.
-        fitted: Of `site_calibration`.
-        judged: The cases, for the conformal quantiles.
+        fitted: Of `site_calibration`, for these weights or for those that they are level with.
+        judged: The cases that it was fitted to, for the conformal quantiles.
         about: "version", "chosen_on", "data_sha256".
-        levelled: How the answers of other weights than those that serve were moved beforehand.
+        levelled: How the answers of other weights than those that serve are moved beforehand.
     """
     content = dict(open_verified(served))
     document = json.loads((served.path / METADATA).read_bytes())
     section = document[SECTION]
     told = {}
+    known = read_calibration(served.metadata)
+    shifts = levelled.shifts if levelled else {}
     if levelled is not None:
-        known = read_calibration(served.metadata)
-        for task, shift in levelled.shifts.items():
-            platt = composed(known.platt[task], 1.0, shift)
-            section["calibration"]["platt"][task] = {"scale": platt.scale, "bias": platt.bias}
         section["levelled"] = {
             "to": _named(levelled.to),
-            "shifts": dict(levelled.shifts),
+            "shifts": dict(shifts),
             "data_sha256": about["data_sha256"],
         }
+    for task in {*shifts, *fitted}:
+        platt = composed(known.platt[task], 1.0, shifts.get(task, 0.0))
+        if task in fitted:
+            platt = composed(platt, fitted[task].temperature, fitted[task].shift)
+        section["calibration"]["platt"][task] = {"scale": platt.scale, "bias": platt.bias}
     for task, one in fitted.items():
-        section["calibration"]["platt"][task] = {"scale": one.platt.scale, "bias": one.platt.bias}
         point = {"low": one.point.low, "high": one.point.high}
         point |= {"sensitivity": one.point.sensitivity, "specificity": one.point.specificity}
         section["operating_points"][task] = point | {"chosen_on": one.point.chosen_on}
@@ -167,15 +157,23 @@ def with_calibration(
         }
     if "pathological" in fitted:
         section["calibration"]["etiology_quantile"] |= _quantiles(judged, fitted["pathological"])
-    section["calibration"]["fitted_on"] = about["chosen_on"]
+    if fitted:
+        section["calibration"]["fitted_on"] = about["chosen_on"]
     section["calibrated_from"] = _named(served)
     section["site_calibration"] = {"data_sha256": about["data_sha256"], "tasks": told}
-    kept = [task for task in TASKS if task not in fitted]
-    change = f"Site calibration of {', '.join(fitted)}" + (
-        f"; {', '.join(kept)} as in {served.version}" if kept else ""
-    )
     content[CARD] += _card_section(served, told, about, levelled).encode()
-    return resealed(document, content, about["version"], change)
+    return resealed(document, content, about["version"], _change(served, fitted, levelled))
+
+
+def _change(served: Bundle, fitted: Mapping[str, FittedTask], levelled: Levelled | None) -> str:
+    """For the bundle's changelog."""
+    kept = [task for task in TASKS if task not in fitted]
+    told = [] if levelled is None else [f"Brought level with {levelled.to.version}"]
+    if fitted:
+        told.append(f"Site calibration of {', '.join(fitted)}")
+    if fitted and kept:
+        told.append(f"{', '.join(kept)} as in {served.version}")
+    return "; ".join(told)
 
 
 def _named(bundle: Bundle) -> dict[str, str]:
@@ -183,20 +181,21 @@ def _named(bundle: Bundle) -> dict[str, str]:
 
 
 def _quantiles(judged: Judged, fitted: FittedTask) -> dict[str, float]:
-    """Local conformal quantiles of the groups that have enough answers."""
+    """Local conformal quantiles of the groups that have enough answers, as for a threshold."""
     asked = judged.asked("pathological", answered=True)
     probability = fitted.platt.probability(judged.logit["pathological"].astype("float32"))
     truth = judged.truth["pathological"] > 0.5
     quantiles = {}
     for group in sorted(set(judged.group[asked].tolist())):
         these = asked & (judged.group == group)
-        if int(these.sum()) >= FEWEST_CONFORMAL:
+        coverage = etiology_coverage(group)
+        if int(these.sum()) * (1.0 - coverage) >= RULE_OF_THREE:
             right = [
                 value if pathological else 1.0 - value
                 for value, pathological in zip(probability[these], truth[these], strict=True)
             ]
             scores = 1.0 - np.array(right)
-            quantiles[group] = conformal_quantile(scores, etiology_coverage(group))
+            quantiles[group] = conformal_quantile(scores, coverage)
     return quantiles
 
 
@@ -210,14 +209,22 @@ def _card_section(
         "",
         "## Site calibration",
         "",
-        f"Weights of {served.name} {served.version} (sha256 {served.sha256}). Temperature and "
-        f"thresholds fitted on {about['chosen_on']}, data sha256 {about['data_sha256']}. Figures "
-        "above are those of the original thresholds.",
+        f"Weights of {served.name} {served.version} (sha256 {served.sha256}). "
+        f"Data: {about['chosen_on']}, sha256 {about['data_sha256']}. Figures above are those of "
+        "the original thresholds.",
         *_levelled_lines(levelled),
         "",
-        "| question | temperature (95 %) | sensitivity (95 %) | specificity (95 %) | levels |",
-        "|---|---|---|---|---|",
+        "Temperature and thresholds that these cases give"
+        + (":" if levelled is None else f" for {levelled.to.version}:")
+        if told
+        else "Temperature and thresholds are kept: there are too few cases.",
+        "",
     ]
+    if told:
+        lines += [
+            "| question | temperature (95 %) | sensitivity (95 %) | specificity (95 %) | levels |",
+            "|---|---|---|---|---|",
+        ]
     for task, one in told.items():
         spans = one["intervals_95"]
         cells = [
@@ -237,7 +244,7 @@ def _levelled_lines(levelled: Levelled | None) -> list[str]:
     shifts = ", ".join(f"{task} {shift:+.2f}" for task, shift in levelled.shifts.items())
     return [
         "",
-        f"Before that its answers were brought level with those of {levelled.to.name} "
+        f"Its answers are first brought level with those of {levelled.to.name} "
         f"{levelled.to.version} to the same bodies, in log odds: {shifts or 'none'}.",
     ]
 
@@ -256,18 +263,33 @@ def calibrate(
     """
     models = [model] if serving is None else [model, serving]
     with progress_bar("reading") as progress:
-        judged, *before = read_cases(manifest, models, progress=progress).judged
-    levelled = None
-    if serving is not None:
-        levelled = Levelled(serving.scorer, level_shifts(before[0], judged))
-    shifts = levelled.shifts if levelled else None
-    fitted = site_calibration(judged, model.scorer, chosen_on, shifts)
+        judged, *other = read_cases(manifest, models, progress=progress).judged
     about = {
         "version": version,
         "chosen_on": chosen_on,
         "data_sha256": data_digest(manifest),
     }
-    return with_calibration(model.scorer, fitted, judged, about, levelled)
+    if serving is None:
+        fitted = site_calibration(judged, model.scorer, chosen_on)
+        return with_calibration(model.scorer, fitted, judged, about)
+    (before,) = other
+    new = _untaught(manifest, judged)
+    levelled = Levelled(serving.scorer, level_shifts(before.taken(new), judged.taken(new)))
+    try:
+        fitted = site_calibration(before, serving.scorer, chosen_on)
+    except TooFewCasesError:
+        # To be level with what serves needs no labels.
+        if not levelled.shifts:
+            raise
+        fitted = {}
+    return with_calibration(model.scorer, fitted, before, about, levelled)
+
+
+def _untaught(manifest: Manifest, judged: Judged) -> NDArray[np.bool_]:
+    """(n,) levels of studies that no candidate learned from; all where there are no others."""
+    taught = {row.study_instance_uid for row in manifest.rows if row.split is Split.TRAIN}
+    new = ~np.isin(judged.study, sorted(taught))
+    return np.asarray(new if new.any() else ~new)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.special import expit, logit
 
 from models.scorer.calibration import OperatingPoint, Platt
 from training.judging.cases import Judged
-from training.scorer.calibrate import ACCEPTED, choose_point
+from training.scorer.calibrate import ACCEPTED, EVEN, choose_point
 from training.statistics.resampling import patient_bootstrap
 from training.statistics.roc import Interval
 
@@ -24,8 +25,9 @@ sensitivity of 0.90 reaches from 0.66 to 0.98 (Wilson)."""
 
 RULE_OF_THREE: Final = 3.0
 """A threshold that lets a share of a class pass is chosen anew only where that share is so many
-cases or more; with fewer the served one stands, on the recalibrated probability. No error in 3 / p
-cases shows with 95 % confidence that it is rarer than p (Hanley 1983, JAMA 249:1743)."""
+cases or more; with fewer it goes where the served one lies on the recalibrated scale, so that calls
+stay what they were. No error in 3 / p cases shows with 95 % confidence that it is rarer than p
+(Hanley 1983, JAMA 249:1743)."""
 
 _LOG_TEMPERATURES: Final = (float(np.log(0.2)), float(np.log(5.0)))
 _SHIFTS: Final = (-8.0, 8.0)
@@ -129,7 +131,8 @@ def fit_task(
         temperature, shift = fit_temperature(served[0], logits[these], truth)
         probability = composed(served[0], temperature, shift).probability(_narrow(logits[these]))
         chosen = choose_point(probability, truth, ACCEPTED[task], chosen_on)
-        return temperature, shift, _supported(chosen, served[1], probability, truth, task)
+        kept = _moved(served[1], temperature, shift)
+        return temperature, shift, _supported(chosen, kept, probability, truth, task)
 
     every = fitted(np.arange(len(logits)))
     if every is None:
@@ -164,19 +167,27 @@ def _holds(interval: Interval, value: float) -> bool:
     return interval.low <= value <= interval.high
 
 
+def _moved(point: OperatingPoint, temperature: float, shift: float) -> OperatingPoint:
+    """Where thresholds of the served probability lie on the recalibrated one."""
+    low, high = (
+        float(expit((logit(edge) + shift) / temperature)) for edge in (point.low, point.high)
+    )
+    return replace(point, low=round(low, 4), high=round(max(high, EVEN), 4))
+
+
 def _supported(
     chosen: OperatingPoint,
-    served: OperatingPoint,
+    kept: OperatingPoint,
     probability: NDArray[np.float64],
     positive: NDArray[np.bool_],
     task: str,
 ) -> OperatingPoint:
-    """The chosen thresholds where there are cases enough for them, the served ones elsewhere."""
+    """The chosen thresholds where there are cases enough for them, the kept ones elsewhere."""
     accepted = ACCEPTED[task]
     many_positive = positive.sum() * accepted.missed >= RULE_OF_THREE
     many_negative = (~positive).sum() * accepted.false >= RULE_OF_THREE
-    high = chosen.high if many_negative else served.high
-    low = min(chosen.low if many_positive else served.low, high)
+    high = chosen.high if many_negative else kept.high
+    low = min(chosen.low if many_positive else kept.low, high)
     return OperatingPoint(
         low=low,
         high=high,

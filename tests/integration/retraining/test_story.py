@@ -153,12 +153,10 @@ def test_the_whole_story(tmp_path: Path) -> None:
             "--out", candidates,
         )  # fmt: skip
         site.acuity(
-            "train", "calibrate", "--manifest", manifest, "--split", "validation",
-            "--scorer", candidates / "scorer" / "9.0.0-site.1", "--version", "9.0.0-site.2",
-            "--out", candidates,
+            "train", "calibrate", "--manifest", manifest, "--version", "9.0.0-site.2",
+            "--scorer", candidates / "scorer" / "9.0.0-site.1", "--out", candidates,
         )  # fmt: skip
         candidate = candidates / "scorer" / "9.0.0-site.2"
-        before = _evaluated(site, held, tmp_path / "before")
         site.acuity(
             "train", "compare", "--manifest", held, "--candidate", candidate,
             "--out", tmp_path / "comparison",
@@ -171,11 +169,13 @@ def test_the_whole_story(tmp_path: Path) -> None:
             "train", "promote", "--candidate", candidate, "--key", tmp_path / "site.key",
             "--comparison", tmp_path / "comparison" / "comparison.json",
         )  # fmt: skip
-        after = _evaluated(site, held, tmp_path / "after")
+        site.acuity("train", "evaluate", "--manifest", held, "--out", tmp_path / "after")
         _, report = read(client, next(iter(sorted((studies / "held").iterdir()))))
         assert scorer_of(report)["version"] == "9.0.0-site.2"
+    after = json.loads((tmp_path / "after" / "figures.json").read_text())
     assert after["about"]["bundles"]["scorer"]["version"] == "9.0.0-site.2"
-    tasks = [one["tasks"].values() for one in (before, after)]
+    compared = json.loads((tmp_path / "comparison" / "comparison.json").read_text())["tasks"]
+    tasks = [[one["served"] for one in compared.values()], after["tasks"].values()]
     auroc, ece = (
         [float(np.mean([task[name] for task in those])) for those in tasks]
         for name in ("auroc", "ece")
@@ -188,9 +188,3 @@ def test_the_whole_story(tmp_path: Path) -> None:
     assert right[1] > right[0]
     if given:
         shutil.copytree(tmp_path / "after", studies / "after", dirs_exist_ok=True)
-
-
-def _evaluated(site: Site, manifest: Path, out: Path) -> dict:
-    site.acuity("train", "evaluate", "--manifest", manifest, "--out", out)
-    found: dict = json.loads((out / "figures.json").read_text())
-    return found

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import expit, logit
 
 pytest.importorskip("sklearn", reason="needs the [train] extra")
 
@@ -25,7 +26,7 @@ from training.judging.cases import TASKS, Judged
 from training.judging.compare import compare, told
 from training.judging.errors import JudgingError, TooFewCasesError
 from training.judging.rebundle import resealed
-from training.judging.thresholds import fit_task, fit_temperature
+from training.judging.thresholds import Needs, fit_task, fit_temperature
 from training.scorer.calibrate import ACCEPTED
 
 pytestmark = pytest.mark.train
@@ -149,18 +150,33 @@ def test_what_the_cases_do_not_show_is_not_mended() -> None:
 
 
 def test_a_threshold_stays_until_there_are_cases_enough_for_it() -> None:
-    def point(patients: int) -> tuple[OperatingPoint, int, int]:
+    def edges(patients: int) -> tuple[tuple[float, float], tuple[float, float], Needs]:
+        """Those chosen, and where the served ones lie on the recalibrated scale."""
         judged = drawn(patients=patients)
         fitted = fit_task(judged, "edema", (Platt(1.0, 0.0), SERVED), "local studies")
         assert fitted is not None
-        return fitted.point, fitted.needs.positives, fitted.needs.negatives
+        served = logit([SERVED.low, SERVED.high])
+        low, high = expit((served + fitted.shift) / fitted.temperature)
+        return (fitted.point.low, fitted.point.high), (low, high), fitted.needs
 
-    few, positives, negatives = point(16)
-    assert positives * EDEMA.missed < 3 > negatives * EDEMA.false
-    assert (few.low, few.high) == (SERVED.low, SERVED.high)
-    many, positives, negatives = point(300)
-    assert positives * EDEMA.missed >= 3 <= negatives * EDEMA.false
-    assert (many.low, many.high) != (SERVED.low, SERVED.high)
+    few, kept, needs = edges(16)
+    assert needs.positives * EDEMA.missed < 3 > needs.negatives * EDEMA.false
+    assert few == pytest.approx(kept, abs=1e-4)
+    many, kept, needs = edges(300)
+    assert needs.positives * EDEMA.missed >= 3 <= needs.negatives * EDEMA.false
+    assert many != pytest.approx(kept, abs=1e-2)
+
+
+def test_a_threshold_that_stays_goes_along_with_the_probability() -> None:
+    """Else a temperature alone would turn doubt into misses."""
+    judged = drawn(patients=30, scale=3.0)
+    fitted = fit_task(judged, "edema", (Platt(1.0, 0.0), SERVED), "30 studies")
+    assert fitted is not None
+    assert fitted.temperature > 1.5
+    before = Platt(1.0, 0.0).probability(judged.logit["edema"].astype(np.float32))
+    after = fitted.platt.probability(judged.logit["edema"].astype(np.float32))
+    assert ((after < fitted.point.low) == (before < SERVED.low)).all()
+    assert fitted.point.low != SERVED.low
 
 
 def test_few_cases_are_refused_with_what_is_needed() -> None:
@@ -199,28 +215,42 @@ def test_other_weights_are_brought_level_with_what_serves(tmp_path: Path) -> Non
     assert shifts == {task: pytest.approx(1.2, abs=1e-3) for task in TASKS}
     assert level_shifts(drawn(patients=3), drawn(patients=3, shift=-1.2)) == {}
 
-    fitted = {"edema": fit_task(after, "edema", (Platt(1.0, 1.2), SERVED), "40 studies")}
+    known = read_calibration(serving.metadata)
+    edema = fit_task(
+        drawn(patients=40, scale=2.0), "edema", (known.platt["edema"], SERVED), "40 studies"
+    )
+    assert edema is not None
     about = {"version": "9.0.0-site.1", "chosen_on": "40 studies", "data_sha256": "c" * 64}
-    content = with_calibration(serving, fitted, after, about, Levelled(serving, shifts))
+    levelled = Levelled(serving, shifts)
+    content = with_calibration(serving, {"edema": edema}, before, about, levelled)
 
     bundle = install(content, tmp_path)
-    known, found = (read_calibration(one.metadata) for one in (serving, bundle))
+    found = read_calibration(bundle.metadata)
     fracture, healing = known.platt["fracture"], found.platt["unhealed"]
     assert found.platt["fracture"].bias == pytest.approx(fracture.bias + 1.2, abs=1e-3)
     assert found.platt["fracture"].scale == fracture.scale
     assert healing.bias == pytest.approx(known.platt["unhealed"].bias + 1.2, abs=1e-3)
-    assert found.platt["edema"] == fitted["edema"].platt
+    # What serves would say of a logit, the candidate says of one that lies 1.2 lower.
+    logits = np.array([-1.0, 0.5, 2.0], np.float32)
+    raised = logits - np.float32(1.2 / known.platt["edema"].scale)
+    assert found.platt["edema"].probability(raised) == pytest.approx(
+        edema.platt.probability(logits), abs=1e-3
+    )
     assert found.operating_points["fracture"] == known.operating_points["fracture"]
     assert bundle.metadata["vertebral_acuity"]["levelled"]["to"]["sha256"] == serving.sha256
     assert "fracture +1.20" in content["card.md"].decode()
 
 
-def test_local_cases_may_show_that_the_new_level_was_right() -> None:
-    """Labels outweigh the level of what serves, where there are enough of them."""
-    honest = drawn(patients=300)
-    moved = fit_task(honest, "edema", (Platt(1.0, 1.2), SERVED), "300 studies")
-    assert moved is not None
-    assert moved.platt.bias == pytest.approx(0.0, abs=0.35)
+def test_to_be_level_needs_no_labels(tmp_path: Path) -> None:
+    serving = resolve("scorer")
+    about = {"version": "9.0.0-site.1", "chosen_on": "4 studies", "data_sha256": "c" * 64}
+    levelled = Levelled(serving, {"edema": 0.5})
+    content = with_calibration(serving, {}, drawn(patients=4), about, levelled)
+    found = read_calibration(install(content, tmp_path).metadata)
+    known = read_calibration(serving.metadata)
+    assert found.platt["edema"].bias == pytest.approx(known.platt["edema"].bias + 0.5)
+    assert found.operating_points == known.operating_points
+    assert "too few cases" in content["card.md"].decode()
 
 
 def test_a_version_that_is_none_is_refused() -> None:
