@@ -5,11 +5,10 @@ r"""Fit a site's own temperature and thresholds to a served scorer, without touc
 
 The result is a bundle with the same network and new calibration; `compare` and `promote` take it
 from there. A question with too few local cases keeps the served calibration, and says so; when
-none has enough, nothing is written. A candidate with other weights is brought level with what
-serves, on cases that it did not learn from: training moves all answers to a question up or down a
-little, and thresholds that mean something else than before are no thresholds that anybody chose.
-Temperature and thresholds are then those that all local cases give for what serves, which none of
-them has taught.
+none has enough, nothing is written. A candidate with other weights is first brought level with what
+serves, and only on cases that it did not learn from: training moves all answers to a question up or
+down a little, and thresholds that mean something else than before are no thresholds that anybody
+chose. That needs no labels, and is done where there are too few of them for the rest.
 """
 
 from __future__ import annotations
@@ -46,20 +45,31 @@ FEWEST_ALIKE = 20
 """With fewer levels a median difference of two models is not told."""
 
 
-def site_calibration(judged: Judged, served: Bundle, chosen_on: str) -> dict[str, FittedTask]:
+def site_calibration(
+    judged: Judged, served: Bundle, chosen_on: str, shifts: Mapping[str, float] | None = None
+) -> dict[str, FittedTask]:
     """Fit every task that has enough cases.
 
     Args:
         judged: Local cases, none of which has taught what answered them.
         served: What answered them.
         chosen_on: The cases in words, for the bundle.
+        shifts: Of `level_shifts`; None where the answers already lie where they lay.
 
     Raises:
         TooFewCasesError: None has.
     """
     known = read_calibration(served.metadata)
     found = {
-        task: fit_task(judged, task, (known.platt[task], known.operating_points[task]), chosen_on)
+        task: fit_task(
+            judged,
+            task,
+            (
+                composed(known.platt[task], 1.0, (shifts or {}).get(task, 0.0)),
+                known.operating_points[task],
+            ),
+            chosen_on,
+        )
         for task in TASKS
     }
     fitted = {task: one for task, one in found.items() if one is not None}
@@ -123,27 +133,26 @@ def with_calibration(
 
     Args:
         served: What was calibrated.
-        fitted: Of `site_calibration`, for these weights or for those that they are level with.
-        judged: The cases that it was fitted to, for the conformal quantiles.
+        fitted: Of `site_calibration`.
+        judged: The cases, for the conformal quantiles.
         about: "version", "chosen_on", "data_sha256".
-        levelled: How the answers of other weights than those that serve are moved beforehand.
+        levelled: How the answers of other weights than those that serve were moved beforehand.
     """
     content = dict(open_verified(served))
     document = json.loads((served.path / METADATA).read_bytes())
     section = document[SECTION]
     told = {}
-    known = read_calibration(served.metadata)
-    shifts = levelled.shifts if levelled else {}
+    platts = {task: one.platt for task, one in fitted.items()}
     if levelled is not None:
+        known = read_calibration(served.metadata)
+        for task in levelled.shifts.keys() - platts.keys():
+            platts[task] = composed(known.platt[task], 1.0, levelled.shifts[task])
         section["levelled"] = {
             "to": _named(levelled.to),
-            "shifts": dict(shifts),
+            "shifts": dict(levelled.shifts),
             "data_sha256": about["data_sha256"],
         }
-    for task in {*shifts, *fitted}:
-        platt = composed(known.platt[task], 1.0, shifts.get(task, 0.0))
-        if task in fitted:
-            platt = composed(platt, fitted[task].temperature, fitted[task].shift)
+    for task, platt in platts.items():
         section["calibration"]["platt"][task] = {"scale": platt.scale, "bias": platt.bias}
     for task, one in fitted.items():
         point = {"low": one.point.low, "high": one.point.high}
@@ -214,8 +223,7 @@ def _card_section(
         "the original thresholds.",
         *_levelled_lines(levelled),
         "",
-        "Temperature and thresholds that these cases give"
-        + (":" if levelled is None else f" for {levelled.to.version}:")
+        "Temperature and thresholds fitted to these cases:"
         if told
         else "Temperature and thresholds are kept: there are too few cases.",
         "",
@@ -273,23 +281,14 @@ def calibrate(
         fitted = site_calibration(judged, model.scorer, chosen_on)
         return with_calibration(model.scorer, fitted, judged, about)
     (before,) = other
-    new = _untaught(manifest, judged)
-    levelled = Levelled(serving.scorer, level_shifts(before.taken(new), judged.taken(new)))
+    levelled = Levelled(serving.scorer, level_shifts(before, judged))
     try:
-        fitted = site_calibration(before, serving.scorer, chosen_on)
+        fitted = site_calibration(judged, model.scorer, chosen_on, levelled.shifts)
     except TooFewCasesError:
-        # To be level with what serves needs no labels.
         if not levelled.shifts:
             raise
         fitted = {}
-    return with_calibration(model.scorer, fitted, before, about, levelled)
-
-
-def _untaught(manifest: Manifest, judged: Judged) -> NDArray[np.bool_]:
-    """(n,) levels of studies that no candidate learned from; all where there are no others."""
-    taught = {row.study_instance_uid for row in manifest.rows if row.split is Split.TRAIN}
-    new = ~np.isin(judged.study, sorted(taught))
-    return np.asarray(new if new.any() else ~new)
+    return with_calibration(model.scorer, fitted, judged, about, levelled)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
