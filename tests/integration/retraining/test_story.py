@@ -154,7 +154,8 @@ def test_the_whole_story(tmp_path: Path) -> None:
         )  # fmt: skip
         site.acuity(
             "train", "calibrate", "--manifest", manifest, "--split", "validation",
-            "--version", "9.0.0-site.2", "--scorer", candidates / "scorer" / "9.0.0-site.1", "--out", candidates,
+            "--scorer", candidates / "scorer" / "9.0.0-site.1", "--version", "9.0.0-site.2",
+            "--out", candidates,
         )  # fmt: skip
         candidate = candidates / "scorer" / "9.0.0-site.2"
         site.acuity(

@@ -215,27 +215,17 @@ def test_other_weights_are_brought_level_with_what_serves(tmp_path: Path) -> Non
     assert shifts == {task: pytest.approx(1.2, abs=1e-3) for task in TASKS}
     assert level_shifts(drawn(patients=3), drawn(patients=3, shift=-1.2)) == {}
 
-    known = read_calibration(serving.metadata)
-    edema = fit_task(
-        drawn(patients=40, scale=2.0), "edema", (known.platt["edema"], SERVED), "40 studies"
-    )
-    assert edema is not None
+    fitted = {"edema": fit_task(after, "edema", (Platt(1.0, 1.2), SERVED), "40 studies")}
     about = {"version": "9.0.0-site.1", "chosen_on": "40 studies", "data_sha256": "c" * 64}
-    levelled = Levelled(serving, shifts)
-    content = with_calibration(serving, {"edema": edema}, before, about, levelled)
+    content = with_calibration(serving, fitted, after, about, Levelled(serving, shifts))
 
     bundle = install(content, tmp_path)
-    found = read_calibration(bundle.metadata)
+    known, found = (read_calibration(one.metadata) for one in (serving, bundle))
     fracture, healing = known.platt["fracture"], found.platt["unhealed"]
     assert found.platt["fracture"].bias == pytest.approx(fracture.bias + 1.2, abs=1e-3)
     assert found.platt["fracture"].scale == fracture.scale
     assert healing.bias == pytest.approx(known.platt["unhealed"].bias + 1.2, abs=1e-3)
-    # What serves would say of a logit, the candidate says of one that lies 1.2 lower.
-    logits = np.array([-1.0, 0.5, 2.0], np.float32)
-    raised = logits - np.float32(1.2 / known.platt["edema"].scale)
-    assert found.platt["edema"].probability(raised) == pytest.approx(
-        edema.platt.probability(logits), abs=1e-3
-    )
+    assert found.platt["edema"] == fitted["edema"].platt
     assert found.operating_points["fracture"] == known.operating_points["fracture"]
     assert bundle.metadata["vertebral_acuity"]["levelled"]["to"]["sha256"] == serving.sha256
     assert "fracture +1.20" in content["card.md"].decode()
@@ -251,6 +241,14 @@ def test_to_be_level_needs_no_labels(tmp_path: Path) -> None:
     assert found.platt["edema"].bias == pytest.approx(known.platt["edema"].bias + 0.5)
     assert found.operating_points == known.operating_points
     assert "too few cases" in content["card.md"].decode()
+
+
+def test_local_cases_may_show_that_the_new_level_was_right() -> None:
+    """Labels outweigh the level of what serves, where there are enough of them."""
+    honest = drawn(patients=300)
+    moved = fit_task(honest, "edema", (Platt(1.0, 1.2), SERVED), "300 studies")
+    assert moved is not None
+    assert moved.platt.bias == pytest.approx(0.0, abs=0.35)
 
 
 def test_a_version_that_is_none_is_refused() -> None:
