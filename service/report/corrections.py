@@ -154,6 +154,10 @@ def _fracture(fracture: Fracture | None, correction: LevelCorrection) -> Fractur
         raise ReviewError("a fracture that was not reported needs its shape, `none` without any")
     shape = Shape(given.shape) if given.shape else fracture.shape
     grade = fracture.genant_grade if given.genant_grade is None else given.genant_grade
+    if given.shape == "none":
+        if given.genant_grade:
+            raise ReviewError("a fracture without deformity has the grade 0")
+        grade = None if grade is None else 0
     return replace(fracture, call=given.call, genant_grade=grade, shape=shape)
 
 

@@ -6,9 +6,9 @@ r"""Fit a site's own temperature and thresholds to a served scorer, without touc
 The result is a bundle with the same network and new calibration; `compare` and `promote` take it
 from there. A question with too few local cases keeps the served calibration, and says so; when
 none has enough, nothing is written. A candidate with other weights is first brought level with what
-serves, and only on cases that it did not learn from: training moves all answers to a question up or
-down a little, and thresholds that mean something else than before are no thresholds that anybody
-chose. That needs no labels, and is done where there are too few of them for the rest.
+serves: training moves all answers to a question up or down a little, and thresholds that mean
+something else than before are no thresholds that anybody chose. That needs no labels, and is done
+where there are too few of them for the rest. Choose cases that it did not learn from.
 """
 
 from __future__ import annotations

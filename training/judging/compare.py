@@ -154,7 +154,7 @@ def _call_gates(served: Judged, candidate: Judged, task: str, margins: Margins) 
         gate = _share_gate(
             f"{task}.{name}", wrong[0] - wrong[1], served.patient[which], getattr(margins, name)
         )
-        yield replace(gate, difference=-gate.difference, bound=-gate.bound)
+        yield replace(gate, difference=0.0 - gate.difference, bound=0.0 - gate.bound)
     asked = served.asked(task, answered=False)
     gained = _right(candidate, task)[asked].astype(float) - _right(served, task)[asked]
     yield _bounded_gate(
@@ -179,7 +179,8 @@ def _share_gate(
 def _bounded_gate(name: str, gain: Statistic, patients: NDArray[np.str_], margin: float) -> Gate:
     drawn = patient_bootstrap(gain, patients.tolist())
     interval = drawn.interval(GATE_LEVEL)
-    difference = gain(np.arange(len(patients))) or 0.0
+    found = gain(np.arange(len(patients)))
+    difference = float("nan") if found is None else found  # what cannot be told does not pass
     return _gate(name, difference, difference if interval is None else interval.low, margin)
 
 

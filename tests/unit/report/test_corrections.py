@@ -161,6 +161,9 @@ def test_a_fracture_without_deformity() -> None:
     (found,) = corrected(made_scores.levels[:1], review(said))
     assert found.fracture is not None
     assert (found.fracture.call, found.fracture.shape) == (Call.PRESENT, Shape.NONE)
+    assert one(fracture={"call": "present", "shape": "none"}).fracture.genant_grade == 0
+    with pytest.raises(ReviewError, match="grade 0"):
+        one(fracture={"call": "present", "shape": "none", "genant_grade": 2})
     (again,) = corrected([found], review({"label_value": T12, "fracture": {"call": "present"}}))
     assert again.fracture == found.fracture
 
