@@ -69,9 +69,8 @@ soak: $(VENV)/.tested  ## Run the tests that take an hour: kill -9 by the hundre
 	$(BIN)/pytest -m soak
 
 bench: $(VENV)/.tested  ## Time every stage beside floors and a stock network, then the service
-	$(BIN)/python -m tests.benchmark
-	$(BIN)/python -m tests.benchmark.service
-	$(BIN)/python -m tests.benchmark.network
+	@worst=0; for part in benchmark benchmark.service benchmark.network; do \
+	  $(BIN)/python -m tests.$$part || worst=1; done; exit $$worst
 
 evaluate: $(VENV)/.tested  ## Judge the shipped bundles on held-out synthetic studies (kept in var/)
 	$(BIN)/acuity train evaluate --synthetic validate --count $(STUDIES) \

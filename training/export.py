@@ -94,6 +94,7 @@ class BundleDraft:
         preprocessing: How images are brought to the input; read by the stage that uses the network.
         operating_points: Thresholds with the set they were chosen on.
         calibration: How scores become probabilities.
+        trained: By which run, for programs; empty where nobody asks.
     """
 
     name: str
@@ -108,6 +109,7 @@ class BundleDraft:
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     operating_points: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Any] = field(default_factory=dict)
+    trained: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +304,7 @@ def _metadata(draft: BundleDraft, content: Mapping[str, bytes]) -> bytes:
                 "preprocessing": dict(draft.preprocessing),
                 "operating_points": dict(draft.operating_points),
                 "calibration": dict(draft.calibration),
+                **({"trained": dict(draft.trained)} if draft.trained else {}),
                 "files": files,
             },
         }

@@ -7,26 +7,57 @@ torchrun --nproc-per-node 4 -m training.fit --recipe mine.toml --out RUN
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
+from training.blending import between
+from training.crossing import PARTS, half_run
+from training.datasets.rows import Split
 from training.fit.loop import fit
 from training.fit.prepare import prepare
 from training.fit.processes import Processes, joined
 from training.fit.recipe import FitRecipe, Overrides, load_recipe
+from training.fit.records import write_start
 from training.judging.evaluate import progress_bar
 
 NETWORK = "network.safetensors"
 
 
 def run_recipe(recipe: FitRecipe, run: Path, processes: Processes | None = None) -> None:
-    """Prepare, train and keep the averaged network as `network.safetensors`."""
-    trainee = prepare(recipe, run)
+    """Prepare, train and keep the averaged network as `network.safetensors`.
+
+    A crossed recipe trains two, in run folders of their own, and keeps their mean.
+    """
     processes = processes or Processes.alone(recipe.run.device)
+    if not recipe.data.crossed:
+        _train(recipe, run, processes, Split.TRAIN)
+        return
+    cache = recipe.data.cache or run / "cache"
+    alone = {"crossed": False, "cache": cache}
+    half = recipe.model_copy(update={"data": recipe.data.model_copy(update=alone)})
+    for learned in PARTS:
+        _train(half, half_run(run, learned), processes, learned)
+    if processes.first:
+        first, second = (half_run(run, learned) for learned in PARTS)
+        data = {
+            str(learned): json.loads((half_run(run, learned) / "data.json").read_bytes())
+            for learned in PARTS
+        }
+        digest = hashlib.sha256("".join(one["sha256"] for one in data.values()).encode())
+        write_start(run, recipe, {"sha256": digest.hexdigest(), **data})
+        _keep(between(load_file(first / NETWORK), load_file(second / NETWORK), 0.5), run)
+    processes.wait()
+
+
+def _train(recipe: FitRecipe, run: Path, processes: Processes, learned: Split) -> None:
+    trainee = prepare(recipe, run, learned)
     with progress_bar("training") as progress:
 
         def told(step: int, _losses: Mapping[str, float]) -> None:
@@ -34,10 +65,16 @@ def run_recipe(recipe: FitRecipe, run: Path, processes: Processes | None = None)
 
         network = fit(trainee, recipe, run, processes=processes, on_step=told)
     if processes.first:
-        weights = {name: value.contiguous() for name, value in network.state_dict().items()}
-        save_file(weights, run / f".{NETWORK}.part")
-        (run / f".{NETWORK}.part").replace(run / NETWORK)
-        sys.stdout.write(f"{run / NETWORK}\n")
+        _keep(network.state_dict(), run)
+    processes.wait()
+
+
+def _keep(weights: Mapping[str, Tensor], run: Path) -> None:
+    """Write the weights of a finished run, whole or not at all."""
+    whole = {name: value.contiguous() for name, value in weights.items()}
+    save_file(whole, run / f".{NETWORK}.part")
+    (run / f".{NETWORK}.part").replace(run / NETWORK)
+    sys.stdout.write(f"{run / NETWORK}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -4,7 +4,8 @@
 
 A run that started from a bundle keeps that bundle's calibration until `acuity train calibrate` fits
 the site's own; a scorer trained from nothing is calibrated on its validation part. The candidate
-serves nobody until it is promoted.
+serves nobody until it is promoted. Of a crossed run both halves become bundles too, inside the run
+folder: `acuity train calibrate --run RUN` asks them.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from models.manifest import METADATA, SECTION, NetworkSpec
 from models.registry import Bundle, resolve
 from models.scorer.network import ScorerNetwork
 from service.settings import Settings
+from training.crossing import PARTS, half_run, half_store, half_version
 from training.export import BundleDraft, Figure, ModelCard, export_bundle
 from training.fit.__main__ import NETWORK
 from training.fit.errors import FitError
@@ -51,8 +53,11 @@ def export_run(run: Path, version: str, store: Path) -> Bundle:
         BundleError: The runtimes disagree, or the version is taken.
     """
     recipe, data = _told(run / "recipe.json"), _told(run / "data.json")
-    recipe.pop("sha256")
+    recipe_sha256 = recipe.pop("sha256")
     fitted = FitRecipe.model_validate(recipe)
+    if fitted.data.crossed:
+        for learned in PARTS:
+            export_run(half_run(run, learned), half_version(learned), half_store(run))
     start = start_bundle(fitted, Settings())
     try:
         weights = load_file(run / NETWORK)
@@ -64,12 +69,14 @@ def export_run(run: Path, version: str, store: Path) -> Bundle:
         else LocaliserNetwork(**(start.network.arguments if start else {}))
     )
     network.load_state_dict(weights)
-    card = _card(fitted, data, _last_validation(run), start)
+    card = _card(fitted, data, _validation(run, fitted), start)
     change = f"Trained from {_origin(fitted, start)} on data {data['sha256'][:12]}"
     if start is None:
         draft = _scratch_draft(fitted, network, run, (version, change), card)
     else:
         draft = _draft_from(start, version, card, change)
+    trained = {"recipe_sha256": recipe_sha256, "data_sha256": data["sha256"]}
+    draft = replace(draft, trained=trained | {"crossed": fitted.data.crossed})
     if fitted.model.kind == "localiser":
         network = ServedLocaliser(network)  # type: ignore[arg-type]
     bundle, parity = export_bundle(network.eval(), draft, store)
@@ -83,6 +90,14 @@ def _told(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise FitError(f"the run folder has no readable {path.name}") from error
     return found
+
+
+def _validation(run: Path, recipe: FitRecipe) -> dict[str, float]:
+    """Last figures on the validation part; of a crossed run the mean of both halves'."""
+    if not recipe.data.crossed:
+        return _last_validation(run)
+    first, second = (_last_validation(half_run(run, learned)) for learned in PARTS)
+    return {name: (first[name] + second[name]) / 2 for name in first if name in second}
 
 
 def _last_validation(run: Path) -> dict[str, float]:
@@ -102,6 +117,8 @@ def _card(
     start: Bundle | None,
 ) -> ModelCard:
     measured = "validation part of the training data, not independent"
+    if recipe.data.crossed:
+        measured = "each half's network on the other half's data, mean of both, not independent"
     figures = tuple(
         Figure(name.replace("_", " "), f"{value:.3f}", measured, COMMAND)
         for name, value in validation.items()

@@ -16,6 +16,7 @@ from models.manifest import MODEL_SAFETENSORS
 from models.registry import Bundle, open_verified, read_bundle, resolve
 from models.scorer.network import ScorerNetwork
 from service.settings import Settings
+from training.crossing import other_part
 from training.datasets.checks import check_manifest
 from training.datasets.manifest import Manifest, read_manifest
 from training.datasets.rows import Split
@@ -70,12 +71,15 @@ def sound_manifest(recipe: FitRecipe) -> Manifest | None:
     return manifest
 
 
-def prepare(recipe: FitRecipe, run: Path) -> ScorerTrainee | LocaliserTrainee:
+def prepare(
+    recipe: FitRecipe, run: Path, learned: Split = Split.TRAIN
+) -> ScorerTrainee | LocaliserTrainee:
     """Make everything that a run needs; nothing is trained yet.
 
     Args:
         recipe: Of the run.
         run: Its folder; crops are kept in `run/cache` unless the recipe names a cache.
+        learned: The part of the manifest to learn from; the other one validates.
 
     Raises:
         AcuityError: Something is wrong that would come to light after hours.
@@ -93,7 +97,7 @@ def prepare(recipe: FitRecipe, run: Path) -> ScorerTrainee | LocaliserTrainee:
     scorer = ScorerNetwork(**arguments)
     if bundle is not None:
         load_weights(scorer, bundle)
-    return _scorer(recipe, run, scorer, manifest, settings)
+    return _scorer(recipe, recipe.data.cache or run / "cache", scorer, manifest, learned)
 
 
 def load_weights(network: nn.Module, bundle: Bundle) -> None:
@@ -113,20 +117,20 @@ def load_weights(network: nn.Module, bundle: Bundle) -> None:
 
 def _scorer(
     recipe: FitRecipe,
-    run: Path,
+    cache: Path,
     network: ScorerNetwork,
     manifest: Manifest | None,
-    settings: Settings,
+    learned: Split,
 ) -> ScorerTrainee:
-    cache = recipe.data.cache or run / "cache"
-    parts = {name: LevelPool(cache / name) for name in ("labelled", "synthetic", "validation")}
+    labelled, validation = learned, other_part(learned)
     counts = {}
     if manifest is not None:
+        settings = Settings()
         localiser = resolve(settings.localiser_bundle, bundle_dir=settings.bundle_dir)
-        for name, split in (("labelled", Split.TRAIN), ("validation", Split.VALIDATION)):
+        for name, split in (("labelled", labelled), ("validation", validation)):
             rows = chosen(manifest, [split])
             with progress_bar(f"reading, {split}") as progress:
-                counts[name] = fill_levels(rows, localiser, cache / name, progress)
+                counts[name] = fill_levels(rows, localiser, cache / split, progress)
     if recipe.data.phantom is not None:
         count = recipe.data.phantom_count
         fill_cache(load_phantom(recipe.data.phantom), cache / "synthetic", count)
@@ -134,12 +138,12 @@ def _scorer(
             # Levels of patients that are never trained on: seeds of recipes do not overlap.
             if recipe.data.phantom == VALIDATION_OF:
                 raise FitRecipeError("data: the recipe `validate` is for validation only")
-            fill_cache(load_phantom(VALIDATION_OF), cache / "validation", VALIDATION_COUNT)
+            fill_cache(load_phantom(VALIDATION_OF), cache / validation, VALIDATION_COUNT)
     return ScorerTrainee(
         network,
-        parts["labelled"],
-        parts["synthetic"],
-        parts["validation"],
+        LevelPool(cache / labelled),
+        LevelPool(cache / "synthetic"),
+        LevelPool(cache / validation),
         recipe.data.phantom_share,
         counts,
     )

@@ -54,6 +54,9 @@ class DataPart(_Part):
         phantom_count: How many are drawn (scorer; the localiser draws without end).
         phantom_share: Part of every batch that is synthetic, where there are both.
         cache: Folder of crops made before; a fresh one in the run folder by default.
+        crossed: Learn twice, from the part to train on and from the part to validate on, each time
+            validating with the other, and keep the mean of both networks (scorer); see
+            `training.crossing`.
     """
 
     manifest: Path | None = None
@@ -61,6 +64,7 @@ class DataPart(_Part):
     phantom_count: Positive = 200
     phantom_share: Share = 0.5
     cache: Path | None = None
+    crossed: bool = False
 
 
 class SchedulePart(_Part):
@@ -123,6 +127,12 @@ class FitRecipe(_Part):
             raise ValueError("model: an encoder without training can only be trained in full")
         if self.model.start == "scratch" and self.schedule.kept:
             raise ValueError("schedule: there are no weights to keep a part of")
+        if self.model.start == "scratch" and self.data.crossed:
+            raise ValueError("data: two networks from nothing have no mean, they cannot be crossed")
+        if self.model.kind != "scorer" and self.data.crossed:
+            raise ValueError("data: only the run of a scorer can be crossed")
+        if self.data.manifest is None and self.data.crossed:
+            raise ValueError("data: without a manifest there are no parts to cross")
         return self
 
     @property

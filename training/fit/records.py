@@ -50,7 +50,7 @@ class Records:
         self._writer: Any = None
         self._tracker: Any = None
         if enabled:
-            _write_start(run, recipe, trainee)
+            write_start(run, recipe, {"sha256": trainee.data_sha256, **trainee.about()})
             self._tracker = _tracker(recipe, trainee)
 
     def __enter__(self) -> Self:
@@ -103,13 +103,19 @@ class Records:
             file.write(json.dumps({"step": step, "part": part, **rounded}) + "\n")
 
 
-def _write_start(run: Path, recipe: FitRecipe, trainee: Trainee) -> None:
+def write_start(run: Path, recipe: FitRecipe, data: Mapping[str, Any]) -> None:
+    """Write recipe, environment and data.
+
+    Args:
+        run: Run folder.
+        recipe: As it is run.
+        data: "sha256" and counts.
+    """
     run.mkdir(parents=True, exist_ok=True)
     told = recipe.model_dump(mode="json") | {"sha256": recipe.sha256}
     write_durably(run / "recipe.json", json.dumps(told, indent=1).encode())
     write_durably(run / "environment.json", json.dumps(environment(), indent=1).encode())
-    data = {"sha256": trainee.data_sha256, **trainee.about()}
-    write_durably(run / "data.json", json.dumps(data, indent=1).encode())
+    write_durably(run / "data.json", json.dumps(dict(data), indent=1).encode())
 
 
 def environment() -> dict[str, Any]:

@@ -5,10 +5,13 @@ r"""Fit a site's own temperature and thresholds to a served scorer, without touc
 
 The result is a bundle with the same network and new calibration; `compare` and `promote` take it
 from there. A question with too few local cases keeps the served calibration, and says so; when
-none has enough, nothing is written. A candidate with other weights is first brought level with what
-serves: training moves all answers to a question up or down a little, and thresholds that mean
-something else than before are no thresholds that anybody chose. That needs no labels, and is done
-where there are too few of them for the rest. Choose cases that it did not learn from.
+none has enough, nothing is written. Of a candidate with other weights, a threshold for which there
+are too few cases is laid where as many levels lie beyond it as with what serves: training moves all
+answers to a question up or down, and on another scale the same number is another threshold. That
+needs no labels.
+
+Choose cases that it did not learn from. A candidate of a crossed run learned from both parts of its
+manifest; `--run RUN` lets the half that did not see a study answer for it.
 """
 
 from __future__ import annotations
@@ -22,31 +25,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from models.findings import Call
 from models.manifest import CARD, METADATA, SECTION
 from models.registry import Bundle, install, open_verified
-from models.scorer.calibration import read_calibration
+from models.scorer.calibration import OperatingPoint, read_calibration
 from service.settings import Settings
+from training.crossing import PARTS, half_bundle, other_part
 from training.datasets.checks import check_manifest
 from training.datasets.manifest import Manifest, read_manifest
 from training.datasets.rows import Split
 from training.datasets.selection import chosen, data_digest
-from training.judging.cases import TASKS, Judged
-from training.judging.errors import TooFewCasesError
+from training.judging.cases import TASKS, Judged, joined
+from training.judging.errors import JudgingError, TooFewCasesError
 from training.judging.evaluate import open_model, progress_bar
 from training.judging.reading import Model, read_cases
 from training.judging.rebundle import resealed
-from training.judging.thresholds import RULE_OF_THREE, FittedTask, composed, fit_task, needs_of
+from training.judging.thresholds import (
+    RULE_OF_THREE,
+    Before,
+    FittedTask,
+    as_many,
+    fit_task,
+    needs_of,
+)
 from training.scorer.conformal import conformal_quantile, etiology_coverage
-
-FEWEST_ALIKE = 20
-"""With fewer levels a median difference of two models is not told."""
 
 
 def site_calibration(
-    judged: Judged, served: Bundle, chosen_on: str, shifts: Mapping[str, float] | None = None
+    judged: Judged, served: Bundle, chosen_on: str, before: Before | None = None
 ) -> dict[str, FittedTask]:
     """Fit every task that has enough cases.
 
@@ -54,7 +60,7 @@ def site_calibration(
         judged: Local cases, none of which has taught what answered them.
         served: What answered them.
         chosen_on: The cases in words, for the bundle.
-        shifts: Of `level_shifts`; None where the answers already lie where they lay.
+        before: What serves and its answers to the same; None where it has the same weights.
 
     Raises:
         TooFewCasesError: None has.
@@ -62,13 +68,7 @@ def site_calibration(
     known = read_calibration(served.metadata)
     found = {
         task: fit_task(
-            judged,
-            task,
-            (
-                composed(known.platt[task], 1.0, (shifts or {}).get(task, 0.0)),
-                known.operating_points[task],
-            ),
-            chosen_on,
+            judged, task, (known.platt[task], known.operating_points[task]), chosen_on, before
         )
         for task in TASKS
     }
@@ -79,47 +79,35 @@ def site_calibration(
     return fitted
 
 
-def level_shifts(before: Judged, after: Judged) -> dict[str, float]:
-    """What is added to a candidate's calibrated logits to bring them level with what serves.
-
-    The median difference over the bodies that have something to judge, whatever is true of them:
-    where the answers to all other bodies lie moves no call. Local cases with labels may show that
-    a candidate's own level is the better one; that is for `fit_task` to find.
-
-    Args:
-        before: Answers of what serves.
-        after: Of the candidate, to the same levels.
-
-    Returns:
-        Task to shift; without those that fewer than `FEWEST_ALIKE` levels tell of.
-    """
-    absent = str(Call.ABSENT)
-    told = (before.call["edema"] != absent) | (before.call["fracture"] != absent)
-    shifts = {}
-    for task in TASKS:
-        apart = _log_odds(before.probability[task]) - _log_odds(after.probability[task])
-        apart = apart[told & np.isfinite(apart)]
-        if len(apart) >= FEWEST_ALIKE:
-            shifts[task] = round(float(np.median(apart)), 4)
-    return shifts
-
-
-def _log_odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
-    held = np.clip(probability, 1e-6, 1.0 - 1e-6)
-    return np.asarray(np.log(held) - np.log1p(-held))
-
-
 @dataclass(frozen=True, slots=True)
-class Levelled:
-    """How a candidate was brought level with what serves.
+class Alike:
+    """Thresholds of other weights that were laid by how many levels lie beyond them.
 
     Attributes:
         to: What serves.
-        shifts: Of `level_shifts`.
+        points: Of `as_many`, by task; without those that have cases enough for thresholds of their
+            own, or that too few levels tell of.
     """
 
     to: Bundle
-    shifts: Mapping[str, float]
+    points: Mapping[str, OperatingPoint]
+
+
+def alike(judged: Judged, before: Before, to: Bundle, fitted: Mapping[str, FittedTask]) -> Alike:
+    """Thresholds of the tasks that have too few cases.
+
+    Args:
+        judged: Answers of a candidate.
+        before: Of what serves, to the same levels.
+        to: What serves.
+        fitted: Of `site_calibration`.
+    """
+    points = {
+        task: as_many(before, task, judged.probability[task])
+        for task in TASKS
+        if task not in fitted
+    }
+    return Alike(to, {task: point for task, point in points.items() if point is not None})
 
 
 def with_calibration(
@@ -127,7 +115,7 @@ def with_calibration(
     fitted: Mapping[str, FittedTask],
     judged: Judged,
     about: Mapping[str, str],
-    levelled: Levelled | None = None,
+    laid: Alike | None = None,
 ) -> dict[str, bytes]:
     """Files of a bundle with the served weights and the site's calibration.
 
@@ -136,25 +124,21 @@ def with_calibration(
         fitted: Of `site_calibration`.
         judged: The cases, for the conformal quantiles.
         about: "version", "chosen_on", "data_sha256".
-        levelled: How the answers of other weights than those that serve were moved beforehand.
+        laid: Thresholds of other weights than those that serve.
     """
     content = dict(open_verified(served))
     document = json.loads((served.path / METADATA).read_bytes())
     section = document[SECTION]
     told = {}
-    platts = {task: one.platt for task, one in fitted.items()}
-    if levelled is not None:
-        known = read_calibration(served.metadata)
-        for task in levelled.shifts.keys() - platts.keys():
-            platts[task] = composed(known.platt[task], 1.0, levelled.shifts[task])
-        section["levelled"] = {
-            "to": _named(levelled.to),
-            "shifts": dict(levelled.shifts),
-            "data_sha256": about["data_sha256"],
-        }
-    for task, platt in platts.items():
-        section["calibration"]["platt"][task] = {"scale": platt.scale, "bias": platt.bias}
+    if laid is not None:
+        section["thresholds_as_many"] = {"as": _named(laid.to), "tasks": sorted(laid.points)}
+        for task, kept in laid.points.items():
+            moved = f"{kept.chosen_on}; laid to call as many as {laid.to.version}"
+            edges = {"low": kept.low, "high": kept.high, "chosen_on": moved}
+            section["operating_points"][task] |= edges
     for task, one in fitted.items():
+        pair = {"scale": one.platt.scale, "bias": one.platt.bias}
+        section["calibration"]["platt"][task] = pair
         point = {"low": one.point.low, "high": one.point.high}
         point |= {"sensitivity": one.point.sensitivity, "specificity": one.point.specificity}
         section["operating_points"][task] = point | {"chosen_on": one.point.chosen_on}
@@ -170,17 +154,18 @@ def with_calibration(
         section["calibration"]["fitted_on"] = about["chosen_on"]
     section["calibrated_from"] = _named(served)
     section["site_calibration"] = {"data_sha256": about["data_sha256"], "tasks": told}
-    content[CARD] += _card_section(served, told, about, levelled).encode()
-    return resealed(document, content, about["version"], _change(served, fitted, levelled))
+    content[CARD] += _card_section(served, told, about, laid).encode()
+    return resealed(document, content, about["version"], _change(served, fitted, laid))
 
 
-def _change(served: Bundle, fitted: Mapping[str, FittedTask], levelled: Levelled | None) -> str:
+def _change(served: Bundle, fitted: Mapping[str, FittedTask], laid: Alike | None) -> str:
     """For the bundle's changelog."""
-    kept = [task for task in TASKS if task not in fitted]
-    told = [] if levelled is None else [f"Brought level with {levelled.to.version}"]
-    if fitted:
-        told.append(f"Site calibration of {', '.join(fitted)}")
-    if fitted and kept:
+    points = laid.points if laid is not None else {}
+    kept = [task for task in TASKS if task not in fitted and task not in points]
+    told = [f"Site calibration of {', '.join(fitted)}"] if fitted else []
+    if laid is not None and points:
+        told.append(f"thresholds of {', '.join(points)} call as many as {laid.to.version}")
+    if told and kept:
         told.append(f"{', '.join(kept)} as in {served.version}")
     return "; ".join(told)
 
@@ -212,7 +197,7 @@ def _card_section(
     served: Bundle,
     told: Mapping[str, Mapping[str, Any]],
     about: Mapping[str, str],
-    levelled: Levelled | None,
+    laid: Alike | None,
 ) -> str:
     lines = [
         "",
@@ -221,7 +206,7 @@ def _card_section(
         f"Weights of {served.name} {served.version} (sha256 {served.sha256}). "
         f"Data: {about['chosen_on']}, sha256 {about['data_sha256']}. Figures above are those of "
         "the original thresholds.",
-        *_levelled_lines(levelled),
+        *_laid_lines(laid),
         "",
         "Temperature and thresholds fitted to these cases:"
         if told
@@ -246,49 +231,111 @@ def _card_section(
     return "\n".join(lines) + "\n"
 
 
-def _levelled_lines(levelled: Levelled | None) -> list[str]:
-    if levelled is None:
+def _laid_lines(laid: Alike | None) -> list[str]:
+    if laid is None or not laid.points:
         return []
-    shifts = ", ".join(f"{task} {shift:+.2f}" for task, shift in levelled.shifts.items())
     return [
         "",
-        f"Its answers are first brought level with those of {levelled.to.name} "
-        f"{levelled.to.version} to the same bodies, in log odds: {shifts or 'none'}.",
+        f"Thresholds of {', '.join(laid.points)}: as many local levels lie beyond them as with "
+        f"{laid.to.name} {laid.to.version}, but none is called present below an even chance.",
     ]
 
 
-def calibrate(
-    manifest: Manifest, model: Model, version: str, chosen_on: str, serving: Model | None = None
-) -> dict[str, bytes]:
-    """Judge local cases and return the files of the calibrated bundle.
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """Cases, and the model that answers for what is calibrated: one that did not learn from them.
+
+    Attributes:
+        manifest: The cases.
+        model: The calibrated one itself, or a half of its crossed run.
+    """
+
+    manifest: Manifest
+    model: Model
+
+
+def answering(
+    manifest: Manifest, model: Model, run: Path | None, localiser: Path | None = None
+) -> list[Answering]:
+    """Who answers which cases.
 
     Args:
         manifest: The cases.
         model: What is calibrated.
-        version: Of the new bundle.
-        chosen_on: The cases in words.
+        run: Folder of the crossed run that it comes from; None where the cases are new to it.
+        localiser: Bundle folder; the served one if not given.
+
+    Raises:
+        JudgingError: The model learned from these cases and no half of its run is there to answer,
+            or the run is another one.
+    """
+    trained = model.scorer.metadata[SECTION].get("trained", {})
+    splits = {row.split for row in manifest.rows}
+    if run is None:
+        if trained.get("crossed") and splits & set(PARTS):
+            raise JudgingError(
+                "the candidate of a crossed run learned from the parts to train on and to validate "
+                "on: name the run with --run, or choose cases that are new to it"
+            )
+        return [Answering(manifest, model)]
+    if not trained.get("crossed") or trained["data_sha256"] != _data_of(run):
+        raise JudgingError("the candidate is not of this run, or the run is not crossed")
+    if not splits <= set(PARTS):
+        raise JudgingError("a crossed run answers for what it learned from: leave out --split test")
+    return [
+        Answering(
+            chosen(manifest, [seen]),
+            open_model(
+                Settings(), localiser, half_bundle(run, model.scorer.name, other_part(seen))
+            ),
+        )
+        for seen in PARTS
+        if seen in splits
+    ]
+
+
+def _data_of(run: Path) -> str:
+    try:
+        return str(json.loads((run / "data.json").read_bytes())["sha256"])
+    except (OSError, ValueError, KeyError) as error:
+        raise JudgingError("the run folder has no readable data.json") from error
+
+
+def calibrate(
+    cases: Sequence[Answering],
+    model: Model,
+    about: Mapping[str, str],
+    serving: Model | None = None,
+) -> dict[str, bytes]:
+    """Judge local cases and return the files of the calibrated bundle.
+
+    Args:
+        cases: Of `answering`.
+        model: What is calibrated.
+        about: "version", "chosen_on", "data_sha256".
         serving: What serves, where that is something else.
     """
-    models = [model] if serving is None else [model, serving]
-    with progress_bar("reading") as progress:
-        judged, *other = read_cases(manifest, models, progress=progress).judged
-    about = {
-        "version": version,
-        "chosen_on": chosen_on,
-        "data_sha256": data_digest(manifest),
-    }
+    read = []
+    for one in cases:
+        models = [one.model] if serving is None else [one.model, serving]
+        with progress_bar("reading") as progress:
+            read.append(read_cases(one.manifest, models, progress=progress).judged)
+    judged, *other = (joined(parts) for parts in zip(*read, strict=True))
+    chosen_on = about["chosen_on"]
     if serving is None:
         fitted = site_calibration(judged, model.scorer, chosen_on)
         return with_calibration(model.scorer, fitted, judged, about)
-    (before,) = other
-    levelled = Levelled(serving.scorer, level_shifts(before, judged))
+    points = read_calibration(serving.scorer.metadata).operating_points
+    before = Before(other[0], points)
     try:
-        fitted = site_calibration(judged, model.scorer, chosen_on, levelled.shifts)
+        fitted = site_calibration(judged, model.scorer, chosen_on, before)
     except TooFewCasesError:
-        if not levelled.shifts:
-            raise
         fitted = {}
-    return with_calibration(model.scorer, fitted, judged, about, levelled)
+        if not (laid := alike(judged, before, serving.scorer, fitted)).points:
+            raise
+    else:
+        laid = alike(judged, before, serving.scorer, fitted)
+    return with_calibration(model.scorer, fitted, judged, about, laid)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -300,22 +347,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--split", action="append", default=[], choices=[str(one) for one in Split])
     parser.add_argument("--localiser", type=Path, help="bundle folder; the served one if not given")
     parser.add_argument("--scorer", type=Path, help="bundle folder; the served one if not given")
+    parser.add_argument("--run", type=Path, help="crossed run of the scorer: its halves answer")
     parser.add_argument("--version", required=True, help="of the new bundle")
     parser.add_argument("--out", type=Path, required=True, help="folder of candidate bundles")
     given = parser.parse_args(arguments)
     manifest = read_manifest(given.manifest)
     check_manifest(manifest).require_sound()
-    manifest = chosen(manifest, given.split)
-    studies = len({row.study_instance_uid for row in manifest.rows})
-    chosen_on = f"{studies} local studies ({', '.join(given.split) or 'every split'})"
+    manifest = chosen(manifest, given.split or (PARTS if given.run else ()))
     model = open_model(Settings(), given.localiser, given.scorer)
     serving = open_model(Settings(), given.localiser) if given.scorer else None
     if serving is not None and serving.scorer.sha256 == model.scorer.sha256:
         serving = None
-    content = calibrate(manifest, model, given.version, chosen_on, serving)
-    bundle = install(content, given.out)
+    studies = len({row.study_instance_uid for row in manifest.rows})
+    splits = ", ".join(given.split) or ("each by the other half" if given.run else "every split")
+    about = {
+        "version": given.version,
+        "chosen_on": f"{studies} local studies ({splits})",
+        "data_sha256": data_digest(manifest),
+    }
+    cases = answering(manifest, model, given.run, given.localiser)
+    bundle = install(calibrate(cases, model, about, serving), given.out)
     told = bundle.metadata[SECTION]["site_calibration"]["tasks"]
-    shifts = bundle.metadata[SECTION].get("levelled", {}).get("shifts", {})
+    laid = bundle.metadata[SECTION].get("thresholds_as_many", {}).get("tasks", ())
     for task in TASKS:
         if task in told:
             one = told[task]
@@ -323,13 +376,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.stdout.write(
                 f"{task:<13} temperature {one['temperature']:.2f} ({low:.2f} to {high:.2f}), "
                 f"{one['positives']} + {one['negatives']} levels"
-                f"{', no change shown' if one['temperature'] == 1.0 else ''}"
+                f"{', no change shown' if one['temperature'] == 1.0 else ''}\n"
             )
+        elif task in laid:
+            sys.stdout.write(f"{task:<13} too few cases: as many calls as what serves\n")
         else:
-            sys.stdout.write(f"{task:<13} too few cases: kept as served")
-        if task in shifts:
-            sys.stdout.write(f"; brought level by {shifts[task]:+.2f}")
-        sys.stdout.write("\n")
+            sys.stdout.write(f"{task:<13} too few cases: kept as served\n")
     sys.stdout.write(f"{bundle.path}\n")
 
 

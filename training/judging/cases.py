@@ -88,6 +88,19 @@ class Judged:
         return asked & np.isfinite(self.probability[task]) if answered else asked
 
 
+def joined(parts: Sequence[Judged]) -> Judged:
+    """Levels of several, in order."""
+    values: dict[str, Any] = {}
+    for field in fields(Judged):
+        columns = [getattr(part, field.name) for part in parts]
+        values[field.name] = (
+            {name: np.concatenate([one[name] for one in columns]) for name in columns[0]}
+            if isinstance(columns[0], Mapping)
+            else np.concatenate(columns)
+        )
+    return Judged(**values)
+
+
 def truth_of(labels: Labels) -> dict[str, float]:
     """Truth by task from the labels of a level; NaN where nothing certain was said."""
     yes_or_no = {Call.PRESENT: 1.0, Call.ABSENT: 0.0}

@@ -5,8 +5,10 @@ r"""Compare a candidate with what serves, on the same cases, and say whether it 
 Paired tests: DeLong for AUROC, McNemar for calls, bootstrap over patients for the shares of calls.
 The gates are non-inferiority: the lower bound of a difference must lie above a margin. Sensitivity
 and specificity have no gates of their own, for thresholds trade one for the other: where the served
-ones call too much, any that are right for a site lose sensitivity. What must not grow are errors,
-and of definite calls there must not be fewer right ones, both classes weighing the same.
+ones call too much, any that are right for a site lose sensitivity. What must not grow are errors;
+and of all calls there must not be fewer right ones, both classes weighing the same and a doubt
+counting half, as the toss of a coin would be right. A doubt that counted nothing would cost as much
+as an error, and no thresholds could ever give up calls that are wrong for a site.
 
 `RUN/comparison.json` is what `promote` asks for.
 """
@@ -59,7 +61,8 @@ class Margins:
         auroc: Of the AUROC.
         missed: Share of positives that are called absent.
         false: Share of negatives that are called present.
-        right: Mean of the shares of positives called present and of negatives called absent.
+        right: Mean of the shares of positives called present and of negatives called absent,
+            half of those in doubt among them.
         found: Share of bodies found, and of bodies named right.
         ece: How much the calibration error may grow; a plain difference, without a bound.
     """
@@ -145,6 +148,12 @@ def _right(judged: Judged, task: str) -> NDArray[np.bool_]:
     return np.asarray(judged.call[task] == wanted)
 
 
+def _credit(judged: Judged, task: str) -> NDArray[np.float64]:
+    """(n,) 1 for a right call, 0 for a wrong one, half for doubt and what is withheld."""
+    definite = np.isin(judged.call[task], (str(Call.PRESENT), str(Call.ABSENT)))
+    return np.where(_right(judged, task), 1.0, np.where(definite, 0.0, 0.5))
+
+
 def _call_gates(served: Judged, candidate: Judged, task: str, margins: Margins) -> Iterator[Gate]:
     """Gates on missed positives, on false calls, and on right calls of both classes."""
     positive = served.truth[task] > 0.5
@@ -156,7 +165,7 @@ def _call_gates(served: Judged, candidate: Judged, task: str, margins: Margins) 
         )
         yield replace(gate, difference=0.0 - gate.difference, bound=0.0 - gate.bound)
     asked = served.asked(task, answered=False)
-    gained = _right(candidate, task)[asked].astype(float) - _right(served, task)[asked]
+    gained = (_credit(candidate, task) - _credit(served, task))[asked]
     yield _bounded_gate(
         f"{task}.right",
         lambda these: _class_mean(gained[these], positive[asked][these]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,11 @@ sensitivity of 0.90 reaches from 0.66 to 0.98 (Wilson)."""
 
 RULE_OF_THREE: Final = 3.0
 """A threshold that lets a share of a class pass is chosen anew only where that share is so many
-cases or more; with fewer it goes where the served one lies on the recalibrated scale, so that calls
-stay what they were. No error in 3 / p cases shows with 95 % confidence that it is rarer than p
-(Hanley 1983, JAMA 249:1743)."""
+cases or more; with fewer as many levels lie beyond it as with what serves. No error in 3 / p cases
+shows with 95 % confidence that it is rarer than p (Hanley 1983, JAMA 249:1743)."""
+
+FEWEST_ALIKE: Final = 20
+"""With fewer levels it is not told how many of them lie beyond a threshold."""
 
 _LOG_TEMPERATURES: Final = (float(np.log(0.2)), float(np.log(5.0)))
 _SHIFTS: Final = (-8.0, 8.0)
@@ -94,6 +96,49 @@ class FittedTask:
     needs: Needs
 
 
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What serves, and what it says of the same levels.
+
+    Attributes:
+        judged: Its answers.
+        points: Its thresholds by task.
+    """
+
+    judged: Judged
+    points: Mapping[str, OperatingPoint]
+
+    def taken(self, chosen: NDArray[Any]) -> Before:
+        """Some of the levels."""
+        return Before(self.judged.taken(chosen), self.points)
+
+
+def as_many(before: Before, task: str, probability: NDArray[np.float64]) -> OperatingPoint | None:
+    """Thresholds beyond which as many levels lie as with what serves; `high` is at least even.
+
+    Of two models that call as many levels present, the one that ranks them better calls more of the
+    right ones; no label is needed to see to that.
+
+    Args:
+        before: What serves, and its answers to n levels.
+        task: One of `TASKS`.
+        probability: (n,) of the other model to the same, NaN where it gave none.
+
+    Returns:
+        None where fewer than `FEWEST_ALIKE` levels were answered by both.
+    """
+    point, answered = before.points[task], before.judged.probability[task]
+    both = np.isfinite(probability) & np.isfinite(answered)
+    if both.sum() < FEWEST_ALIKE:
+        return None
+    levels = np.sort(probability[both])
+    edges = np.concatenate([[0.0], (levels[1:] + levels[:-1]) / 2.0, [1.0]])
+    above = int((answered[both] >= point.high).sum())
+    high = max(float(edges[len(levels) - above]), EVEN)
+    low = min(float(edges[int((answered[both] < point.low).sum())]), high)
+    return replace(point, low=round(low, 4), high=round(high, 4))
+
+
 def needs_of(judged: Judged, task: str) -> Needs:
     """Count what a task has."""
     asked = judged.asked(task, answered=True)
@@ -103,7 +148,11 @@ def needs_of(judged: Judged, task: str) -> Needs:
 
 
 def fit_task(
-    judged: Judged, task: str, served: tuple[Platt, OperatingPoint], chosen_on: str
+    judged: Judged,
+    task: str,
+    served: tuple[Platt, OperatingPoint],
+    chosen_on: str,
+    before: Before | None = None,
 ) -> FittedTask | None:
     """Fit temperature, shift and thresholds of a task; None where there are too few cases.
 
@@ -112,6 +161,7 @@ def fit_task(
         task: One of `TASKS`.
         served: Its calibration and thresholds.
         chosen_on: The cases in words, for the bundle.
+        before: What serves, where that has other weights.
 
     Source: Guo 2017, ICML 70:1321 (temperature scaling); the shift takes up another prevalence
     (Saerens 2002, Neural Comput 14:21).
@@ -123,16 +173,21 @@ def fit_task(
     logits = judged.logit[task][asked]
     positive = judged.truth[task][asked] > 0.5
     patients = judged.patient[asked].tolist()
+    beside = None if before is None else before.taken(asked)
 
     def fitted(these: NDArray[np.intp]) -> tuple[float, float, OperatingPoint] | None:
         truth = positive[these]
         if truth.all() or not truth.any():
             return None
         temperature, shift = fit_temperature(served[0], logits[these], truth)
-        probability = composed(served[0], temperature, shift).probability(_narrow(logits[these]))
-        chosen = choose_point(probability, truth, ACCEPTED[task], chosen_on)
-        kept = _moved(served[1], temperature, shift)
-        return temperature, shift, _supported(chosen, kept, probability, truth, task)
+        return temperature, shift, pointed((temperature, shift), these)
+
+    def pointed(change: tuple[float, float], these: NDArray[np.intp]) -> OperatingPoint:
+        probability = composed(served[0], *change).probability(_narrow(logits[these]))
+        chosen = choose_point(probability, positive[these], ACCEPTED[task], chosen_on)
+        kept = beside and as_many(beside.taken(these), task, probability)
+        kept = kept or _moved(served[1], *change)
+        return _supported(chosen, kept, probability, positive[these], task)
 
     every = fitted(np.arange(len(logits)))
     if every is None:
@@ -156,9 +211,7 @@ def fit_task(
     if _holds(intervals["temperature"], 1.0) and _holds(intervals["shift"], 0.0):
         # The cases do not show that anything is off: what was fitted on more of them stands.
         temperature, shift = 1.0, 0.0
-        probability = served[0].probability(_narrow(logits))
-        chosen = choose_point(probability, positive, ACCEPTED[task], chosen_on)
-        point = _supported(chosen, served[1], probability, positive, task)
+        point = pointed((temperature, shift), np.arange(len(logits)))
     platt = composed(served[0], temperature, shift)
     return FittedTask(temperature, shift, platt, point, intervals, needs)
 

@@ -12,6 +12,9 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the [train] extra")
 
+import torch
+from safetensors.torch import load_file
+
 from models.registry import read_bundle, resolve
 from tests.integration.retraining.story import Site, read, review, scorer_of
 from tests.unit.judging.made import drawn
@@ -33,6 +36,7 @@ encoder = "low_rate"
 
 [data]
 manifest = "local.parquet"
+crossed = true
 
 [schedule]
 steps = 2
@@ -63,10 +67,11 @@ def test_the_story_in_small(tmp_path: Path) -> None:
             "train", "export", "--run", run, "--version", "9.0.0-site.1", "--out", candidates
         )
         candidate = candidates / "scorer" / "9.0.0-site.1"
-        site.acuity(
-            "train", "calibrate", "--manifest", tmp_path / "local.parquet", "--scorer", candidate,
-            "--version", "9.0.0-site.2", "--out", candidates, fails="too_few_cases",
-        )  # fmt: skip
+        _is_the_mean_of_both_halves(run)
+        calibrate = ("train", "calibrate", "--manifest", tmp_path / "local.parquet")
+        calibrate += ("--scorer", candidate, "--version", "9.0.0-site.2", "--out", candidates)
+        site.acuity(*calibrate, fails="judging_failed")  # it learned from both parts
+        site.acuity(*calibrate, "--run", run, fails="too_few_cases")
         site.acuity(
             "train", "promote", "keys",
             "--private", tmp_path / "site.key", "--public", tmp_path / "site.pub",
@@ -87,6 +92,23 @@ def test_the_story_in_small(tmp_path: Path) -> None:
         site.acuity(*promote, fails="gates_not_passed")  # what serves has changed meanwhile
         site.acuity("models", "rollback", "scorer")
         assert resolve("scorer", bundle_dir=site.store).sha256 == shipped.sha256
+
+
+def _is_the_mean_of_both_halves(run: Path) -> None:
+    first, second = (
+        load_file(run / "halves" / part / "network.safetensors") for part in ("train", "validation")
+    )
+    kept = load_file(run / "network.safetensors")
+    apart = 0.0
+    for name, value in kept.items():
+        if value.is_floating_point():
+            assert torch.allclose(value, (first[name] + second[name]) / 2, atol=1e-6)
+            apart += float((first[name] - second[name]).abs().sum())
+    assert apart > 0
+    learned = [json.loads((run / "halves" / part / "data.json").read_text())
+               for part in ("train", "validation")]  # fmt: skip
+    assert learned[0]["labelled"] == learned[1]["validation"]
+    assert learned[1]["labelled"] == learned[0]["validation"]
 
 
 def _validate_with_the_second(path: Path) -> None:
@@ -153,7 +175,7 @@ def test_the_whole_story(tmp_path: Path) -> None:
             "--out", candidates,
         )  # fmt: skip
         site.acuity(
-            "train", "calibrate", "--manifest", manifest, "--split", "validation",
+            "train", "calibrate", "--manifest", manifest, "--run", tmp_path / "run",
             "--scorer", candidates / "scorer" / "9.0.0-site.1", "--version", "9.0.0-site.2",
             "--out", candidates,
         )  # fmt: skip

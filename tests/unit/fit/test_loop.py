@@ -198,6 +198,20 @@ def test_every_shipped_recipe_is_valid(path: Path, tmp_path: Path) -> None:
             "[schedule]\nsteps=5\nkept=[0.5]",
             "no weights to keep a part of",
         ),
+        (
+            "[model]\nkind='scorer'\nstart='scratch'\n[data]\nmanifest='m.csv'\ncrossed=true\n"
+            "[schedule]\nsteps=5",
+            "have no mean",
+        ),
+        (
+            "[model]\nkind='localiser'\n[data]\nmanifest='m.csv'\ncrossed=true\n"
+            "[schedule]\nsteps=5",
+            "only the run of a scorer",
+        ),
+        (
+            "[model]\nkind='scorer'\n[data]\nphantom='train'\ncrossed=true\n[schedule]\nsteps=5",
+            "no parts to cross",
+        ),
     ],
 )
 def test_recipes_that_cannot_be(tmp_path: Path, text: str, told: str) -> None:
