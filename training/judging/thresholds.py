@@ -23,10 +23,10 @@ FEWEST_PATIENTS: Final = 10
 """Below these a threshold is decided by single cases: with 15 positives the 95 % interval of a
 sensitivity of 0.90 reaches from 0.66 to 0.98 (Wilson)."""
 
-RULE_OF_THREE: Final = 3.0
+FEWEST_BEYOND: Final = 10.0
 """A threshold that lets a share of a class pass is chosen anew only where that share is so many
-cases or more; with fewer as many levels lie beyond it as with what serves. No error in 3 / p cases
-shows with 95 % confidence that it is rarer than p (Hanley 1983, JAMA 249:1743)."""
+cases or more; with fewer as many levels lie beyond it as with what serves. A share that rests on
+ten cases is known to a third of itself, on three to a half and more."""
 
 FEWEST_ALIKE: Final = 20
 """With fewer levels it is not told how many of them lie beyond a threshold."""
@@ -35,9 +35,26 @@ _LOG_TEMPERATURES: Final = (float(np.log(0.2)), float(np.log(5.0)))
 _SHIFTS: Final = (-8.0, 8.0)
 """Ranges that are searched; beyond them something else is wrong."""
 
-_STRENGTH: Final = 2.0
-"""How strongly log temperature and shift are drawn towards no change, in cases."""
 
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """How far from no change a calibration is expected to lie: both are drawn towards it.
+
+    Attributes:
+        log_temperature, shift: Standard deviations.
+    """
+
+    log_temperature: float
+    shift: float
+
+
+ELSEWHERE: Final = Expected(log_temperature=0.5, shift=1.6)
+"""Of what never saw the site: other scanners, and diseases three times as rare or frequent."""
+
+TAUGHT_HERE: Final = Expected(log_temperature=0.25, shift=0.3)
+"""Of what was taught with the site's own labels and has found its level there: at three synthetic
+sites mean probability and truth were at most 0.3 apart in log odds, while the levels of forty
+patients may hold half as many fractures as those of the next forty."""
 
 ROUNDS: Final = 200
 """Draws of patients for the intervals; every draw fits anew."""
@@ -174,12 +191,13 @@ def fit_task(
     positive = judged.truth[task][asked] > 0.5
     patients = judged.patient[asked].tolist()
     beside = None if before is None else before.taken(asked)
+    expected = ELSEWHERE if before is None else TAUGHT_HERE
 
     def fitted(these: NDArray[np.intp]) -> tuple[float, float, OperatingPoint] | None:
         truth = positive[these]
         if truth.all() or not truth.any():
             return None
-        temperature, shift = fit_temperature(served[0], logits[these], truth)
+        temperature, shift = fit_temperature(served[0], logits[these], truth, expected)
         return temperature, shift, pointed((temperature, shift), these)
 
     def pointed(change: tuple[float, float], these: NDArray[np.intp]) -> OperatingPoint:
@@ -237,8 +255,8 @@ def _supported(
 ) -> OperatingPoint:
     """The chosen thresholds where there are cases enough for them, the kept ones elsewhere."""
     accepted = ACCEPTED[task]
-    many_positive = positive.sum() * accepted.missed >= RULE_OF_THREE
-    many_negative = (~positive).sum() * accepted.false >= RULE_OF_THREE
+    many_positive = positive.sum() * accepted.missed >= FEWEST_BEYOND
+    many_negative = (~positive).sum() * accepted.false >= FEWEST_BEYOND
     high = chosen.high if many_negative else kept.high
     low = min(chosen.low if many_positive else kept.low, high)
     return OperatingPoint(
@@ -259,15 +277,25 @@ def _values(one: tuple[float, float, OperatingPoint]) -> tuple[float, ...]:
 
 
 def fit_temperature(
-    served: Platt, logits: NDArray[np.float64], positive: NDArray[np.bool_]
+    served: Platt,
+    logits: NDArray[np.float64],
+    positive: NDArray[np.bool_],
+    expected: Expected = ELSEWHERE,
 ) -> tuple[float, float]:
-    """Temperature and shift of the served calibrated logit, by penalised likelihood.
+    """Temperature and shift of the served calibrated logit, most probable under what is expected.
+
+    Args:
+        served: Calibration that is changed.
+        logits: (n,) of the network.
+        positive: (n,) truth.
+        expected: Normal prior of both, around no change.
 
     Returns:
         (temperature, shift) of sigmoid((served logit + shift) / temperature).
     """
     calibrated = served.scale * logits + served.bias
     truth = positive.astype(np.float64)
+    precision = np.array([expected.log_temperature, expected.shift]) ** -2.0
 
     def loss(pair: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         log_temperature, shift = pair
@@ -276,9 +304,8 @@ def fit_temperature(
         likelihood = (np.logaddexp(0.0, margin) - truth * margin).sum()
         excess = 1.0 / (1.0 + np.exp(-np.clip(margin, -40.0, 40.0))) - truth
         slopes = (-(excess * margin).sum(), excess.sum() * cold)
-        drawn = _STRENGTH * np.array([log_temperature**2, 0.1 * shift**2])
-        pulls = _STRENGTH * np.array([2.0 * log_temperature, 0.2 * shift])
-        return float(likelihood + drawn.sum()), np.array(slopes) + pulls
+        pulls = precision * pair
+        return float(likelihood + 0.5 * (pulls * pair).sum()), np.array(slopes) + pulls
 
     bounds = (_LOG_TEMPERATURES, _SHIFTS)
     found = minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B", bounds=bounds).x

@@ -27,7 +27,16 @@ from training.judging.compare import compare, told
 from training.judging.errors import JudgingError, TooFewCasesError
 from training.judging.reading import Model
 from training.judging.rebundle import resealed
-from training.judging.thresholds import Before, Needs, as_many, fit_task, fit_temperature
+from training.judging.thresholds import (
+    ELSEWHERE,
+    FEWEST_BEYOND,
+    TAUGHT_HERE,
+    Before,
+    Needs,
+    as_many,
+    fit_task,
+    fit_temperature,
+)
 from training.scorer.calibrate import ACCEPTED
 
 pytestmark = pytest.mark.train
@@ -139,6 +148,20 @@ def test_temperature_and_shift_are_recovered() -> None:
     assert shift == pytest.approx(-1.5, abs=0.5)
 
 
+def test_what_was_taught_at_a_site_is_moved_less_by_a_few_of_its_levels() -> None:
+    few, many = drawn(patients=30, shift=1.0), drawn(patients=2000, shift=1.0)
+    moved = {
+        (len(judged), expected.shift): fit_temperature(
+            Platt(1.0, 0.0), judged.logit["edema"], judged.truth["edema"] > 0.5, expected
+        )[1]
+        for judged in (few, many)
+        for expected in (ELSEWHERE, TAUGHT_HERE)
+    }
+    assert moved[len(few), ELSEWHERE.shift] == pytest.approx(-1.0, abs=0.4)
+    assert -0.8 < moved[len(few), TAUGHT_HERE.shift] < -0.2
+    assert moved[len(many), TAUGHT_HERE.shift] == pytest.approx(-1.0, abs=0.1)
+
+
 def test_site_calibration_mends_a_miscalibrated_model_within_its_intervals() -> None:
     judged = drawn(patients=80, scale=2.5, shift=1.5)
     fitted = fit_task(judged, "edema", (Platt(1.0, 0.0), SERVED), "80 studies")
@@ -172,10 +195,10 @@ def test_a_threshold_stays_until_there_are_cases_enough_for_it() -> None:
         return (fitted.point.low, fitted.point.high), (low, high), fitted.needs
 
     few, kept, needs = edges(16)
-    assert needs.positives * EDEMA.missed < 3 > needs.negatives * EDEMA.false
+    assert needs.positives * EDEMA.missed < FEWEST_BEYOND > needs.negatives * EDEMA.false
     assert few == pytest.approx(kept, abs=1e-4)
     many, kept, needs = edges(300)
-    assert needs.positives * EDEMA.missed >= 3 <= needs.negatives * EDEMA.false
+    assert needs.positives * EDEMA.missed >= FEWEST_BEYOND <= needs.negatives * EDEMA.false
     assert many != pytest.approx(kept, abs=1e-2)
 
 
