@@ -269,7 +269,7 @@ def _spine(
 def _aim(spine: Spine, region: str, rng: np.random.Generator) -> Aim:
     bone = spine.bone(_centre_level(spine.levels, region))
     # Technologists aim the stack along the spine: small residual tilts about every axis.
-    axes = rotation(np.radians(rng.normal(0, 4)), np.radians(rng.normal(0, 3)), rng.normal(0, 0.05))
+    axes = rotation(np.radians(rng.normal(0, 4)), np.radians(rng.normal(0, 1.8)), rng.normal(0, 0.05))
     middle = bone.centre + np.array([rng.normal(0, 3), rng.normal(5, 12), rng.normal(0, 14)])
     return Aim(middle, axes)
 
