@@ -302,8 +302,8 @@ def _back(
     reach = tip - 1.5 + 0.38 * min(side, 24.0) - 0.004 * side * side
     if side <= 3.5 + 0.05 * behind and 10.0 < behind < tip:
         # Between two spinous processes: fibres in fat, drawn over by bones and ligaments.
-        fibre = grain(noise, look.fine, x, 0.6 * behind, 1.6 * z)
-        return _MUSCLE, min(90.0, max(8.0, 34.0 + 22.0 * fibre))
+        fibre = grain(noise, look.fine, x, 0.7 * behind, 1.2 * z)
+        return _MUSCLE, min(90.0, max(8.0, 32.0 + 14.0 * fibre))
     # Multifidus tapers off on the sacrum; beside it the buttock goes on downwards.
     reach = min(reach, 6.0 + 0.7 * (z + 80.0 + 6.0 * max(0.0, side - 18.0) + 8.0 * rough))
     if behind < 6.0 or behind > reach:
