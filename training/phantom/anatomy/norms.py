@@ -1,9 +1,9 @@
 """Mean sizes of every level, and which levels a numbering variant has.
 
-Posterior heights of T1-T11 after Panjabi 1991 scaled to living subjects; T12-L5, depths, discs and
-segment angles after the masks measured in the product's simulator statistics; widths between
-Panjabi 1991/1992 and the same masks. Cervical sizes after Panjabi 1991. An adult man of average
-stature, mm and degrees.
+Posterior heights of T1-T11 after Panjabi 1991 scaled to living subjects; T12-L5, depths, discs,
+segment angles and dishes from T11 down after the masks measured in the product's simulator
+statistics; widths between Panjabi 1991/1992 and the same masks. Cervical sizes after Panjabi 1991.
+An adult man of average stature, mm and degrees.
 """
 
 from __future__ import annotations
