@@ -268,8 +268,10 @@ def _spine(
 
 def _aim(spine: Spine, region: str, rng: np.random.Generator) -> Aim:
     bone = spine.bone(_centre_level(spine.levels, region))
-    # Technologists aim the stack along the spine: small residual tilts about every axis.
-    axes = rotation(np.radians(rng.normal(0, 4)), np.radians(rng.normal(0, 3)), rng.normal(0, 0.05))
+    # Technologists aim the stack along the spine: small residual tilts about every axis, sideways
+    # the smallest, as the line of the bodies runs through real stacks.
+    tilt = np.radians([rng.normal(0, 4), rng.normal(0, 1.8)])
+    axes = rotation(tilt[0], tilt[1], rng.normal(0, 0.05))
     middle = bone.centre + np.array([rng.normal(0, 3), rng.normal(5, 12), rng.normal(0, 14)])
     return Aim(middle, axes)
 

@@ -33,17 +33,22 @@ def crops(count: int, **changes: float) -> list[dict[str, torch.Tensor]]:
 
 @pytest.mark.parametrize("turned", [0.0, 1.0])
 def test_votes_meet_at_the_bodies_centres(turned: float) -> None:
+    met = 0
     for crop in crops(6, turned=turned, ragged=0.0):
         structure = crop["structure"].numpy()
         bone = (structure == Structure.BODY) | (structure == Structure.SACRUM_S1)
-        assert bone.any()
-        rows, columns = np.indices(structure.shape[1:])
         offsets = crop["offsets"].numpy() * 10.0
+        if not bone.any():  # cut from the side of the stack, beside the bodies
+            assert not offsets.any()
+            continue
+        met += 1
+        rows, columns = np.indices(structure.shape[1:])
         votes = np.stack([(rows + offsets[0])[bone], (columns + offsets[1])[bone]], axis=1)
         # Few different places, each a body's centre, and none of them far from its voxels.
         assert len(np.unique(np.round(votes), axis=0)) < 40
         assert np.abs(offsets[:, bone]).max() < 45.0
         assert not offsets[:, ~bone].any()
+    assert met >= 4
 
 
 def test_crops_are_as_the_network_wants_them() -> None:

@@ -54,12 +54,13 @@ SPINOUS: Final[dict[str, tuple[float, float, float, float]]] = {
     "T1": (23.0, 14.0, 5.0, 2.8), "T2": (23.0, 17.0, 5.0, 2.6), "T3": (22.0, 20.0, 5.0, 2.5),
     "T4": (22.0, 22.0, 5.0, 2.4), "T5": (21.0, 26.0, 5.0, 2.3), "T6": (20.0, 28.0, 5.0, 2.3),
     "T7": (20.0, 28.0, 5.2, 2.3), "T8": (20.0, 26.0, 5.4, 2.3), "T9": (20.0, 21.0, 5.8, 2.4),
-    "T10": (20.0, 16.0, 6.2, 2.5), "T11": (19.0, 10.0, 7.0, 2.7), "T12": (20.0, 6.0, 8.2, 2.9),
-    "T13": (21.0, 5.0, 8.8, 3.0), "L1": (23.0, 4.0, 9.4, 3.1), "L2": (24.0, 4.0, 10.0, 3.2),
-    "L3": (25.0, 4.0, 10.2, 3.3), "L4": (22.0, 4.5, 9.2, 3.4), "L5": (16.0, 5.0, 7.2, 3.3),
-    "L6": (15.0, 5.0, 7.0, 3.3),
+    "T10": (20.0, 16.0, 6.2, 2.5), "T11": (19.0, 10.0, 7.4, 2.8), "T12": (22.0, 6.0, 9.4, 3.2),
+    "T13": (24.0, 5.0, 10.4, 3.6), "L1": (29.0, 4.0, 11.6, 3.9), "L2": (32.0, 4.0, 12.6, 4.1),
+    "L3": (33.0, 4.0, 12.8, 4.2), "L4": (32.0, 4.5, 11.6, 4.2), "L5": (26.0, 5.0, 8.8, 4.0),
+    "L6": (24.0, 5.0, 8.6, 4.0),
 }  # fmt: skip
-"""Spinous process: length behind the lamina, drop of its tip, half-height, half-thickness, mm."""
+"""Spinous process: length behind the lamina, drop of its tip, half-height, half-thickness, mm.
+Lumbar lengths such that fat begins as far behind the bodies as on real water images."""
 
 TRANSVERSE_MM: Final[dict[str, float]] = {
     **dict.fromkeys(("C2", "C3", "C4", "C5", "C6", "C7"), 8.0),
@@ -359,6 +360,15 @@ def lamina_edge(
     at = _place(bone, canal, arch, side)
     z = -0.05 * at.half if top else -0.55 * at.half - 3.0
     return side * 0.4 * at.inner, at.lamina + (0.5 if top else -0.2), z
+
+
+def foramen_roof(
+    bone: Bone, canal: tuple[float, float], arch: Arch, side: float
+) -> tuple[float, float, float]:
+    """Middle of a pedicle's lower edge, under which the spinal nerve leaves the canal, mm."""
+    at = _place(bone, canal, arch, side)
+    roof = max(0.0, at.half - 0.5 * arch.pedicle_height - 0.8) - 0.5 * arch.pedicle_height
+    return side * at.middle, at.wall + 0.55 * at.deep, roof
 
 
 def _transverse(bone: Bone, at: _Place, arch: Arch, length: float, joined: int) -> list[Part]:

@@ -1,4 +1,4 @@
-"""Ligaments between two vertebrae: longitudinal, yellow, inter- and supraspinous."""
+"""What joins two vertebrae or passes between them: ligaments, and the spinal nerves below them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from training.phantom.anatomy.arch import Arch, lamina_edge, spinous_axis
+from training.phantom.anatomy.arch import Arch, foramen_roof, lamina_edge, spinous_axis
 from training.phantom.anatomy.solids import (
     NO_PARTS,
     Part,
@@ -24,6 +24,9 @@ from training.phantom.painting.kernels import Texture, sample_texture
 from training.phantom.painting.tissues import Tissue
 
 FLAVUM_HALF_WIDTH_MM: Final = 5.0
+GANGLION_MM: Final = {"T": 2.0, "L": 2.9}
+"""Half-thickness of the dorsal root ganglia of a region; necks are blocks of tissue."""
+
 LIGAMENTS_REACH_MM: Final = (25.0, 85.0, 60.0)
 
 
@@ -54,7 +57,7 @@ def sample_ligaments(rng: np.random.Generator, age_years: float) -> Ligaments:
         back=float(rng.uniform(0.3, 0.55)),
         flavum=held(rng.normal(1.5 + 0.6 * old, 0.3), 0.9, 3.0),
         supra=float(rng.uniform(1.0, 2.0)),
-        streaks=held(rng.normal(30 + 20 * old, 12), 5, 80),
+        streaks=held(rng.normal(22 + 18 * old, 10), 5, 80),
         texture=sample_texture(rng, 3.0),
     )
 
@@ -66,7 +69,7 @@ def paint_ligaments(
     arches: tuple[Arch, Arch | None],
     ligaments: Ligaments,
 ) -> None:
-    """Paint the ligaments from one vertebra to the next, wherever nothing is labelled.
+    """Paint ligaments and nerves from one vertebra to the next, wherever nothing is labelled.
 
     Args:
         canvas: Painted in place; both arches are there already.
@@ -82,10 +85,14 @@ def paint_ligaments(
     # Bands that lie far apart are painted one by one: each has its own small box.
     for sign in (-1.0, 1.0):
         _paint(canvas, upper, _longitudinal(upper, lower, ligaments, sign), look)
+    if upper.level[0] in GANGLION_MM:
+        nerve = look._replace(shell=int(Tissue.NERVE), core=int(Tissue.NERVE))
+        for side in (1.0, -1.0):
+            _paint(canvas, upper, _root(upper, canal, arches[0], side), nerve)
     if arches[1] is not None:
         _paint(canvas, upper, _posterior(bones, canal, (arches[0], arches[1]), ligaments), look)
         loose = look._replace(
-            shell=int(Tissue.MUSCLE), core=int(Tissue.MUSCLE), fat=ligaments.streaks, spread=22.0
+            shell=int(Tissue.MUSCLE), core=int(Tissue.MUSCLE), fat=ligaments.streaks, spread=14.0
         )
         _paint(canvas, upper, [_interspinous(bones, canal, (arches[0], arches[1]))], loose)
 
@@ -122,6 +129,18 @@ def _longitudinal(upper: Bone, lower: Bone, ligaments: Ligaments, sign: float) -
     ]
     radii = (wide * above.half_width, thick, 1.5)
     return [Part(a, b, radii) for a, b in pairwise(path)]
+
+
+def _root(bone: Bone, canal: tuple[float, float], arch: Arch, side: float) -> list[Part]:
+    """The ganglion under a pedicle, and the nerve that runs on outwards, forwards and down."""
+    thick = GANGLION_MM[bone.level[0]] * bone.intact.half_width / 24.0
+    x, y, z = foramen_roof(bone, canal, arch, side)
+    start = (x - 5.0 * side, y + 0.5, z - thick - 0.5)
+    end = (x + 3.0 * side, y - 0.5, z - thick - 4.0)
+    away = (x + 12.0 * side, y - 5.0, z - thick - 15.0)
+    ganglion = (thick, thick, 1.15 * thick)
+    nerve = (0.65 * thick, 0.65 * thick, 0.8 * thick)
+    return [Part(start, end, ganglion), Part(end, away, nerve)]
 
 
 def _posterior(

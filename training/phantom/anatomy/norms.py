@@ -1,9 +1,9 @@
 """Mean sizes of every level, and which levels a numbering variant has.
 
-Posterior heights of T1-T11 after Panjabi 1991 scaled to living subjects; T12-L5, depths, discs and
-segment angles after the masks measured in the product's simulator statistics; widths between
-Panjabi 1991/1992 and the same masks. Cervical sizes after Panjabi 1991. An adult man of average
-stature, mm and degrees.
+Posterior heights of T1-T11 after Panjabi 1991 scaled to living subjects; T12-L5, depths, discs,
+segment angles and dishes from T11 down after the masks measured in the product's simulator
+statistics; widths between Panjabi 1991/1992 and the same masks. Cervical sizes after Panjabi 1991.
+An adult man of average stature, mm and degrees.
 """
 
 from __future__ import annotations
@@ -34,34 +34,36 @@ class LevelNorm:
     disc: float
     angle: float
     shear: float
+    dish_superior: float
+    dish_inferior: float
 
 
 NORMS: Final[dict[str, LevelNorm]] = {
-    "C2": LevelNorm(18.5, 1.00, 15.5, 17.0, 4.6, 2.2, 0.8),
-    "C3": LevelNorm(13.8, 0.98, 16.0, 17.5, 4.9, 2.2, 0.8),
-    "C4": LevelNorm(13.4, 0.97, 16.2, 18.2, 5.0, 2.2, 0.8),
-    "C5": LevelNorm(13.1, 0.96, 16.4, 19.0, 5.1, 2.2, 0.8),
-    "C6": LevelNorm(13.3, 0.96, 16.8, 20.4, 5.4, 2.4, 0.8),
-    "C7": LevelNorm(14.8, 0.97, 17.2, 22.8, 4.9, 1.5, 0.8),
-    "T1": LevelNorm(17.0, 0.95, 18.0, 25.0, 4.2, -1.0, 1.0),
-    "T2": LevelNorm(18.3, 0.94, 19.2, 25.0, 3.8, -1.5, 1.0),
-    "T3": LevelNorm(18.8, 0.94, 21.3, 24.8, 3.6, -2.0, 1.0),
-    "T4": LevelNorm(19.3, 0.94, 22.6, 25.0, 3.5, -3.0, 1.0),
-    "T5": LevelNorm(19.7, 0.93, 23.8, 25.8, 3.5, -4.0, 1.0),
-    "T6": LevelNorm(20.8, 0.92, 25.2, 27.0, 3.7, -4.5, 1.0),
-    "T7": LevelNorm(21.8, 0.92, 26.6, 28.2, 4.1, -4.5, 1.0),
-    "T8": LevelNorm(22.8, 0.92, 27.6, 29.6, 4.4, -4.0, 1.0),
-    "T9": LevelNorm(23.9, 0.93, 28.6, 31.4, 4.3, -3.2, 1.0),
-    "T10": LevelNorm(25.4, 0.93, 29.4, 33.4, 4.6, -3.0, 1.2),
-    "T11": LevelNorm(27.6, 0.89, 31.4, 38.0, 3.8, -3.0, 1.1),
-    "T12": LevelNorm(29.6, 0.92, 32.0, 42.4, 4.3, -0.8, 1.2),
-    "T13": LevelNorm(30.3, 0.93, 31.2, 44.0, 4.9, -0.2, 1.6),
-    "L1": LevelNorm(31.5, 0.94, 31.6, 46.0, 5.6, 0.4, 1.1),
-    "L2": LevelNorm(31.9, 0.98, 33.4, 48.2, 6.7, 4.2, 2.5),
-    "L3": LevelNorm(32.0, 1.01, 34.2, 50.2, 8.0, 9.3, 2.3),
-    "L4": LevelNorm(31.1, 1.05, 34.4, 52.0, 8.3, 13.6, 2.8),
-    "L5": LevelNorm(29.1, 1.16, 33.4, 53.6, 8.2, 18.0, 3.3),
-    "L6": LevelNorm(28.2, 1.17, 33.0, 54.0, 7.2, 15.0, 3.3),
+    "C2": LevelNorm(18.5, 1.00, 15.5, 17.0, 4.6, 2.2, 0.8, 0.8, 1.3),
+    "C3": LevelNorm(13.8, 0.98, 16.0, 17.5, 4.9, 2.2, 0.8, 0.8, 1.3),
+    "C4": LevelNorm(13.4, 0.97, 16.2, 18.2, 5.0, 2.2, 0.8, 0.8, 1.3),
+    "C5": LevelNorm(13.1, 0.96, 16.4, 19.0, 5.1, 2.2, 0.8, 0.8, 1.3),
+    "C6": LevelNorm(13.3, 0.96, 16.8, 20.4, 5.4, 2.4, 0.8, 0.8, 1.3),
+    "C7": LevelNorm(14.8, 0.97, 17.2, 22.8, 4.9, 1.5, 0.8, 0.8, 1.3),
+    "T1": LevelNorm(17.0, 0.95, 18.0, 25.0, 4.2, -1.0, 1.0, 1.9, 2.4),
+    "T2": LevelNorm(18.3, 0.94, 19.2, 25.0, 3.8, -1.5, 1.0, 1.9, 2.4),
+    "T3": LevelNorm(18.8, 0.94, 21.3, 24.8, 3.6, -2.0, 1.0, 1.9, 2.4),
+    "T4": LevelNorm(19.3, 0.94, 22.6, 25.0, 3.5, -3.0, 1.0, 1.9, 2.4),
+    "T5": LevelNorm(19.7, 0.93, 23.8, 25.8, 3.5, -4.0, 1.0, 1.9, 2.4),
+    "T6": LevelNorm(20.8, 0.92, 25.2, 27.0, 3.7, -4.5, 1.0, 1.9, 2.4),
+    "T7": LevelNorm(21.8, 0.92, 26.6, 28.2, 4.1, -4.5, 1.0, 1.9, 2.4),
+    "T8": LevelNorm(22.8, 0.92, 27.6, 29.6, 4.4, -4.0, 1.0, 1.9, 2.4),
+    "T9": LevelNorm(23.9, 0.93, 28.6, 31.4, 4.3, -3.2, 1.0, 1.9, 2.4),
+    "T10": LevelNorm(25.4, 0.93, 29.4, 33.4, 4.6, -3.0, 1.2, 1.9, 2.4),
+    "T11": LevelNorm(28.1, 0.87, 32.0, 38.0, 3.6, -2.8, 1.1, 1.9, 2.2),
+    "T12": LevelNorm(30.0, 0.92, 32.0, 42.4, 4.2, -0.4, 1.2, 2.3, 2.2),
+    "T13": LevelNorm(30.3, 0.93, 31.2, 44.0, 4.9, -0.2, 1.6, 1.8, 2.1),
+    "L1": LevelNorm(31.5, 0.94, 31.6, 46.0, 5.6, 0.4, 1.1, 1.6, 2.5),
+    "L2": LevelNorm(31.9, 0.97, 33.4, 48.2, 6.7, 4.2, 2.5, 2.3, 3.0),
+    "L3": LevelNorm(32.0, 1.01, 34.2, 50.2, 8.0, 9.3, 2.3, 2.7, 3.1),
+    "L4": LevelNorm(31.1, 1.03, 34.4, 52.0, 8.3, 14.2, 2.8, 2.2, 3.0),
+    "L5": LevelNorm(29.1, 1.16, 33.4, 53.6, 8.2, 18.0, 3.3, 2.0, 3.5),
+    "L6": LevelNorm(28.2, 1.17, 33.0, 54.0, 7.2, 15.0, 3.3, 2.0, 3.4),
 }
 
 

@@ -40,9 +40,17 @@ Vector = NDArray[np.float64]
 JITTER: Final = 0.025
 """Own size of each level around the subject's common scale."""
 
-DISH_MM: Final = 0.4
-"""Own depth of each endplate around those of its spine: with `JITTER` it makes mid heights differ
-from the mean of their neighbours by 4.5 %, as measured."""
+WEDGE: Final = 0.042
+LAST_WEDGE: Final = 0.065
+"""Spread of anterior over posterior height around the level's norm, as a part of it; that of L5 is
+wider, as measured."""
+
+DISH_MM: Final = 0.95
+"""Own depth of each endplate around those of its spine."""
+
+RIM_SHARE: Final = 0.6
+"""Part of a deeper dish that lies in higher rims: mid heights differ little between neighbours, by
+4 % as measured, though dishes do."""
 
 
 class BodyShape(NamedTuple):
@@ -225,18 +233,20 @@ def sample_body(
     scale = subject.scale * common
     _check_scale(scale)
     height = norm.height * scale * rng.normal(1.0, JITTER)
-    wedge = norm.wedge * rng.normal(1.0, 0.042)
+    wedge = norm.wedge * rng.normal(1.0, LAST_WEDGE if level == "L5" else WEDGE)
     waist = held(rng.normal(0.075, 0.025), 0.01, 0.16)
     half_depth = 0.5 * norm.depth * scale * rng.normal(1.0, 1.6 * JITTER) / (1 - waist)
     half_width = 0.5 * norm.width * scale * rng.normal(1.0, 1.3 * JITTER) / (1 - waist)
     cervical = level[0] == "C"
-    dish = {"C": 0.8, "T": 1.9, "L": 2.4}[level[0]]
     size = scale * (0.6 if cervical else 1.0)
+    upper = held(rng.normal(norm.dish_superior + dished * size, DISH_MM * size), 0.1, 5.5)
+    lower = held(rng.normal(norm.dish_inferior + dished * size, DISH_MM * size), 0.1, 5.5)
+    deeper = upper - norm.dish_superior + lower - norm.dish_inferior
     shape = BodyShape(
-        height_anterior=float(height * wedge),
-        height_posterior=float(height),
-        dish_superior=held(rng.normal(dish + dished * size, DISH_MM * size), 0.1, 5.5),
-        dish_inferior=held(rng.normal(dish + 0.5 + dished * size, DISH_MM * size), 0.1, 5.5),
+        height_anterior=float(height * wedge + RIM_SHARE * deeper),
+        height_posterior=float(height + RIM_SHARE * deeper),
+        dish_superior=upper,
+        dish_inferior=lower,
         half_depth_top=float(half_depth * rng.normal(0.995, 0.012)),
         half_depth_bottom=float(half_depth * rng.normal(1.01, 0.012)),
         half_width_top=float(half_width * 0.975),
@@ -250,9 +260,9 @@ def sample_body(
         dish_width_superior=held(rng.normal(0.8, 0.12), 0.5, 1.1),
         dish_width_inferior=held(rng.normal(0.8, 0.12), 0.5, 1.1),
         lateral_wedge=float(rng.normal(0.0, 0.6) * size),
-        ripple_sagittal=float(rng.normal(0.0, 0.3) * size),
+        ripple_sagittal=float(rng.normal(0.0, 0.4) * size),
         ripple_coronal=float(rng.normal(0.0, 0.3) * size),
-        shear=float(norm.shear * scale + rng.normal(0, 1.0) * size),
+        shear=float(norm.shear * scale + rng.normal(0, 1.0 if level[0] == "L" else 0.6) * scale),
         uncus=float(rng.uniform(2.5, 4.0) * scale) if cervical and level != "C2" else 0.0,
     )
     if subject.numbering == "sacralised" and level == level_names("sacralised")[-1]:
@@ -428,7 +438,7 @@ def _place_upwards(
         centre = centre + 0.5 * shape.shear * axes[1]
         placed.append(Bone(level, centre, axes, shape, intact, discs[level]))
         point = centre + 0.5 * shape.height_rim * axes[2] + 0.5 * shape.shear * axes[1]
-        point = point + rng.normal(0.0, 0.5) * axes[1] + rng.normal(0.0, 0.8) * axes[0]
+        point = point + rng.normal(0.0, 0.5) * axes[1] + rng.normal(0.0, 1.1) * axes[0]
         pitch += wedge
         climbed += gap + shape.height_rim
     return placed[::-1]
