@@ -75,8 +75,9 @@ def export_run(run: Path, version: str, store: Path) -> Bundle:
         draft = _scratch_draft(fitted, network, run, (version, change), card)
     else:
         draft = _draft_from(start, version, card, change)
+    parts = PARTS if fitted.data.crossed else PARTS[:1] if fitted.data.manifest else ()
     trained = {"recipe_sha256": recipe_sha256, "data_sha256": data["sha256"]}
-    draft = replace(draft, trained=trained | {"crossed": fitted.data.crossed})
+    draft = replace(draft, trained=trained | {"learned_parts": [str(part) for part in parts]})
     if fitted.model.kind == "localiser":
         network = ServedLocaliser(network)  # type: ignore[arg-type]
     bundle, parity = export_bundle(network.eval(), draft, store)

@@ -272,27 +272,28 @@ def answering(
             or the run is another one.
     """
     trained = model.scorer.metadata[SECTION].get("trained", {})
+    learned = {Split(part) for part in trained.get("learned_parts", ())}
     splits = {row.split for row in manifest.rows}
     if run is None:
-        if trained.get("crossed") and splits & set(PARTS):
+        if seen := splits & learned:
             raise JudgingError(
-                "the candidate of a crossed run learned from the parts to train on and to validate "
-                "on: name the run with --run, or choose cases that are new to it"
+                f"the candidate learned from the part {' and '.join(sorted(seen))}: choose others "
+                "with --split, or name the crossed run that it is of with --run"
             )
         return [Answering(manifest, model)]
-    if not trained.get("crossed") or trained["data_sha256"] != _data_of(run):
+    if learned != set(PARTS) or trained["data_sha256"] != _data_of(run):
         raise JudgingError("the candidate is not of this run, or the run is not crossed")
     if not splits <= set(PARTS):
         raise JudgingError("a crossed run answers for what it learned from: leave out --split test")
     return [
         Answering(
-            chosen(manifest, [seen]),
+            chosen(manifest, [part]),
             open_model(
-                Settings(), localiser, half_bundle(run, model.scorer.name, other_part(seen))
+                Settings(), localiser, half_bundle(run, model.scorer.name, other_part(part))
             ),
         )
-        for seen in PARTS
-        if seen in splits
+        for part in PARTS
+        if part in splits
     ]
 
 

@@ -18,6 +18,7 @@ from models.findings import Call
 from models.registry import install, read_bundle, resolve, verify
 from models.scorer.calibration import OperatingPoint, Platt, read_calibration
 from tests.unit.judging.made import drawn
+from training.crossing import PARTS
 from training.datasets.manifest import Manifest
 from training.datasets.rows import Split
 from training.judging import thresholds
@@ -314,11 +315,11 @@ def test_thresholds_of_other_weights_are_in_the_bundle_and_its_card(tmp_path: Pa
     assert "as many local levels lie beyond them" in bundle.path.joinpath("card.md").read_text()
 
 
-def candidate_of(run: Path, *, crossed: bool) -> Model:
+def candidate_of(run: Path, *learned: Split) -> Model:
     """What stands for the candidate of a run that is described in the folder."""
     run.mkdir(exist_ok=True)
     (run / "data.json").write_text(json.dumps({"sha256": "d" * 64}))
-    trained = {"crossed": crossed, "data_sha256": "d" * 64}
+    trained = {"learned_parts": list(learned), "data_sha256": "d" * 64}
     bundle = SimpleNamespace(metadata={"vertebral_acuity": {"trained": trained}}, name="scorer")
     return cast("Model", SimpleNamespace(scorer=bundle))
 
@@ -329,15 +330,17 @@ def rows_in(*splits: Split) -> Manifest:
 
 
 def test_what_a_crossed_run_learned_from_is_answered_by_its_halves_only(tmp_path: Path) -> None:
-    crossed = candidate_of(tmp_path, crossed=True)
+    crossed = candidate_of(tmp_path, *PARTS)
     seen, new = rows_in(Split.TRAIN, Split.VALIDATION), rows_in(Split.TEST)
-    with pytest.raises(JudgingError, match="name the run with --run"):
+    with pytest.raises(JudgingError, match=r"learned from the part train and validation.*--run"):
         answering(seen, crossed, None)
     assert [one.model for one in answering(new, crossed, None)] == [crossed]
     with pytest.raises(JudgingError, match="leave out --split test"):
         answering(new, crossed, tmp_path)
-    plain = candidate_of(tmp_path, crossed=False)
-    assert [one.manifest for one in answering(seen, plain, None)] == [seen]
+    plain, held = candidate_of(tmp_path, Split.TRAIN), rows_in(Split.VALIDATION)
+    assert [one.manifest for one in answering(held, plain, None)] == [held]
+    with pytest.raises(JudgingError, match="learned from the part train:"):
+        answering(seen, plain, None)
     with pytest.raises(JudgingError, match="not of this run"):
         answering(seen, plain, tmp_path)
     (tmp_path / "data.json").write_text(json.dumps({"sha256": "e" * 64}))
