@@ -27,7 +27,7 @@ from training.fit.recipe import FitRecipe
 from training.fit.trainee import Tensors, Turn
 from training.localiser.crops import Crop, CropSettings, Scan, cut, scan_scene
 from training.localiser.loss import localiser_loss
-from training.phantom.recipe import PhantomRecipe
+from training.phantom.recipe import PhantomRecipe, load_teaching_recipe
 from training.phantom.recipe import load_recipe as load_phantom
 
 ROUND_SCANS: Final = 4
@@ -159,7 +159,7 @@ def localiser_trainee(
         MaskError: A mask cannot be read.
     """
     crops = crops or CropSettings()
-    phantom = load_phantom(recipe.data.phantom) if recipe.data.phantom else None
+    phantom = load_teaching_recipe(recipe.data.phantom) if recipe.data.phantom else None
     told = f"{recipe.data.phantom}"
     scans: list[Scan] = []
     rng = np.random.default_rng(VALIDATION_SEED)

@@ -21,13 +21,13 @@ from training.datasets.checks import check_manifest
 from training.datasets.manifest import Manifest, read_manifest
 from training.datasets.rows import Split
 from training.datasets.selection import chosen
-from training.fit.errors import FitRecipeError
 from training.fit.levels import fill_levels
 from training.fit.localiser import LocaliserTrainee, localiser_trainee
 from training.fit.recipe import FitRecipe
 from training.fit.scorer import ScorerTrainee
 from training.judging.evaluate import progress_bar
 from training.phantom.recipe import load_recipe as load_phantom
+from training.phantom.recipe import load_teaching_recipe
 from training.scorer.cache import fill_cache
 from training.scorer.pool import LevelPool
 
@@ -133,11 +133,9 @@ def _scorer(
                 counts[name] = fill_levels(rows, localiser, cache / split, progress)
     if recipe.data.phantom is not None:
         count = recipe.data.phantom_count
-        fill_cache(load_phantom(recipe.data.phantom), cache / "synthetic", count)
+        fill_cache(load_teaching_recipe(recipe.data.phantom), cache / "synthetic", count)
         if manifest is None:
             # Levels of patients that are never trained on: seeds of recipes do not overlap.
-            if recipe.data.phantom == VALIDATION_OF:
-                raise FitRecipeError("data: the recipe `validate` is for validation only")
             fill_cache(load_phantom(VALIDATION_OF), cache / validation, VALIDATION_COUNT)
     return ScorerTrainee(
         network,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from training.localiser.crops import CropSettings
 from training.localiser.fit import FitSettings, fit
-from training.phantom.recipe import load_recipe
+from training.phantom.recipe import load_teaching_recipe
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
         workers=given.workers,
         seed=given.seed,
     )
-    fit(load_recipe(given.recipe), given.out, CropSettings(), settings, given.start)
+    fit(load_teaching_recipe(given.recipe), given.out, CropSettings(), settings, given.start)
 
 
 if __name__ == "__main__":

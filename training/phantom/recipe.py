@@ -19,7 +19,9 @@ from training.phantom.scanner.mix import AcquisitionMix
 from training.phantom.scene import REGIONS, Scene, SceneRequest, sample_scene
 
 FOLDER: Final = Path(__file__).parent.parent / "recipes"
-_TABLES: Final = {"name", "about", "first_seed", "seeds", "regions", "disease", "acquisition"}
+_TABLES: Final = {
+    "name", "about", "judging", "first_seed", "seeds", "regions", "disease", "acquisition",
+}  # fmt: skip
 
 
 class RecipeError(AcuityError, ValueError):
@@ -35,6 +37,7 @@ class PhantomRecipe:
 
     Attributes:
         name: Of the recipe.
+        judging: Whether its patients only ever judge: no network is taught with them.
         first_seed, seeds: Patients are drawn from these seeds only.
         regions: Field of view and weight.
         disease: Shares of diseases.
@@ -42,6 +45,7 @@ class PhantomRecipe:
     """
 
     name: str
+    judging: bool
     first_seed: int
     seeds: int
     regions: Mapping[str, float]
@@ -76,6 +80,24 @@ def load_recipe(which: str | Path) -> PhantomRecipe:
         raise RecipeError(f"recipe {path.name}: {error}") from error
 
 
+def load_teaching_recipe(which: str | Path) -> PhantomRecipe:
+    """Read a recipe to teach a network with.
+
+    Raises:
+        RecipeError: There is none, it is not valid, or it is for judging only.
+    """
+    recipe = load_recipe(which)
+    if recipe.judging:
+        raise RecipeError(f"recipe {recipe.name} is for judging only: nothing is taught with it")
+    return recipe
+
+
+def _yes_or_no(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError("judging: true or false")
+    return value
+
+
 def _parsed(table: dict[str, Any]) -> PhantomRecipe:
     unknown = set(table) - _TABLES
     if unknown:
@@ -87,6 +109,7 @@ def _parsed(table: dict[str, Any]) -> PhantomRecipe:
     base = MIXES[str(disease.pop("base", "train"))]
     return PhantomRecipe(
         name=str(table["name"]),
+        judging=_yes_or_no(table.get("judging", False)),
         first_seed=int(table["first_seed"]),
         seeds=int(table["seeds"]),
         regions=regions,

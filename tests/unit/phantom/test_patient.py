@@ -19,7 +19,7 @@ from training.phantom.draw import draw_image
 from training.phantom.painting.grid import FineGrid
 from training.phantom.painting.tissues import EDEMA_FREE_WATER, LevelTruth, SpineCase, Tissue
 from training.phantom.patient import grid_around, paint_case, sample_case
-from training.phantom.recipe import RecipeError, load_recipe
+from training.phantom.recipe import RecipeError, load_recipe, load_teaching_recipe
 from training.phantom.scene import Aim, SceneRequest, paint, sample_scene
 
 COARSE = {"in_plane_mm": 1.2, "slices": 56}
@@ -254,3 +254,10 @@ def test_a_wrong_recipe_is_refused_by_name(tmp_path: Path, text: str, complaint:
         load_recipe(path)
     with pytest.raises(RecipeError, match="no recipe nowhere"):
         load_recipe("nowhere")
+
+
+@pytest.mark.parametrize("name", ["validate", "stress", "low_field"])
+def test_recipes_that_judge_teach_nothing(name: str) -> None:
+    with pytest.raises(RecipeError, match="for judging only"):
+        load_teaching_recipe(name)
+    assert not load_teaching_recipe("train").judging
