@@ -190,7 +190,7 @@ def _judged_study(
             continue
         findings = scores.levels[place]
         logits = {task: float(heads[place, HEADS.index(task)]) for task in TASKS}
-        said = _said(findings)
+        said = calls_of(findings)
         yield common | {
             "found": True,
             "named": row.level is not None and findings.vertebra.level == row.level,
@@ -218,8 +218,12 @@ def matching(row: LabelRow, vertebrae: Sequence[Vertebra]) -> int | None:
     return nearest if nearest is not None and apart[nearest] <= SAME_BODY_MM else None
 
 
-def _said(findings: LevelFindings) -> dict[str, str]:
-    """The served call of every task that was answered."""
+def calls_of(findings: LevelFindings) -> dict[str, str]:
+    """The served call of every task that was answered.
+
+    Where neither edema nor fracture is called, nobody is told a cause: with both absent that says
+    there is no tumour either, with one of them in doubt it leaves the question open.
+    """
     said: dict[str, str] = {}
     if findings.edema is not None:
         said["edema"] = findings.edema.call
@@ -231,10 +235,13 @@ def _said(findings: LevelFindings) -> dict[str, str]:
             Acuity.INDETERMINATE: Call.INDETERMINATE,
         }.get(findings.acuity.call, Call.ABSENT)
     if findings.etiology is not None:
+        open_still = Call.INDETERMINATE in (said.get("edema"), said.get("fracture"))
         said["pathological"] = {
             Etiology.PATHOLOGICAL: Call.PRESENT,
             Etiology.INDETERMINATE: Call.INDETERMINATE,
-        }.get(findings.etiology.call, Call.ABSENT)
+            Etiology.NOT_APPLICABLE: Call.INDETERMINATE if open_still else Call.ABSENT,
+            Etiology.BENIGN: Call.ABSENT,
+        }[findings.etiology.call]
     return said
 
 

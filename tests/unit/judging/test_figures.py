@@ -4,19 +4,32 @@ import json
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 
 pytest.importorskip("sklearn", reason="needs the [train] extra")
 
-from models.findings import Acuity, Call, Etiology
+from models.findings import (
+    Acuity,
+    AcuityFinding,
+    Call,
+    Edema,
+    Etiology,
+    EtiologyFinding,
+    Fracture,
+    LevelFindings,
+    Shape,
+    Vertebra,
+)
 from tests.unit.judging.made import drawn
 from training.datasets.rows import Labels
 from training.judging.cases import TASKS, WITHHELD, load_judged, same_cases, save_judged, truth_of
 from training.judging.errors import CasesUnreadableError, DifferentCasesError
 from training.judging.figures import figures, task_figures
 from training.judging.page import evaluation_page
+from training.judging.reading import calls_of
 from training.statistics.roc import auroc
 
 pytestmark = pytest.mark.train
@@ -155,3 +168,29 @@ def test_the_page_holds_everything_and_fetches_nothing() -> None:
     assert f"{found['tasks']['edema']['auroc']:.3f}" in page.text
     assert text == evaluation_page(judged, found | {"readers": [readers]}, ABOUT)
     assert json.loads(json.dumps(found, allow_nan=False))
+
+
+@pytest.mark.parametrize(
+    ("edema", "fracture", "cause", "called"),
+    [
+        (Call.ABSENT, Call.ABSENT, Etiology.NOT_APPLICABLE, Call.ABSENT),
+        (Call.INDETERMINATE, Call.ABSENT, Etiology.NOT_APPLICABLE, Call.INDETERMINATE),
+        (Call.ABSENT, Call.INDETERMINATE, Etiology.NOT_APPLICABLE, Call.INDETERMINATE),
+        (Call.PRESENT, Call.INDETERMINATE, Etiology.BENIGN, Call.ABSENT),
+        (Call.PRESENT, Call.ABSENT, Etiology.PATHOLOGICAL, Call.PRESENT),
+        (Call.PRESENT, Call.ABSENT, Etiology.INDETERMINATE, Call.INDETERMINATE),
+    ],
+)
+def test_a_cause_that_was_not_asked_for_is_missed_only_where_nothing_is_in_doubt(
+    edema: Call, fracture: Call, cause: Etiology, called: Call
+) -> None:
+    findings = LevelFindings(
+        cast("Vertebra", None),
+        Edema(0.5, edema, 0.0),
+        Fracture(0.5, fracture, None, None, Shape.NONE),
+        AcuityFinding(Acuity.NO_FRACTURE, 0.1, ()),
+        EtiologyFinding(cause, None, (), ()),
+    )
+    assert calls_of(findings) == {
+        "edema": edema, "fracture": fracture, "unhealed": Call.ABSENT, "pathological": called,
+    }  # fmt: skip
