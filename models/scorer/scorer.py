@@ -272,9 +272,12 @@ class Scorer:
             limits = edema.limited_by
             if group == FLUID_ONLY:
                 limits = (*limits, calls.LIMIT_T1_MISSING)
-            present = Call.PRESENT in (edema.call, fracture.call)
             etiology = calls.call_etiology(
-                chance["pathological"], group, self._calibration, limits, applicable=present
+                chance["pathological"],
+                group,
+                self._calibration,
+                limits,
+                asked=calls.surer(edema.call, fracture.call),
             )
         statistics = distribution_statistics(crops.array[level], crops.presence[level])
         oddness = distribution_score(statistics, self._calibration.bounds)

@@ -13,6 +13,7 @@ from models.scorer.calls import (
     call_edema,
     call_etiology,
     call_fracture,
+    surer,
     weigh_contrast,
 )
 from models.scorer.contrast import ContrastRule
@@ -138,10 +139,32 @@ def test_acuity_needs_agreeing_answers(
 
 
 def test_etiology_is_not_asked_of_a_healthy_body() -> None:
-    finding = call_etiology(0.99, "fat_contrast", CALIBRATION, (), applicable=False)
+    finding = call_etiology(0.99, "fat_contrast", CALIBRATION, (), asked=Call.ABSENT)
     assert finding.call is Etiology.NOT_APPLICABLE
     assert finding.pathological_probability is None
     assert finding.prediction_set == ()
+
+
+@pytest.mark.parametrize(
+    ("probability", "call"),
+    [
+        (0.99, Etiology.INDETERMINATE),
+        (0.5, Etiology.INDETERMINATE),
+        (0.05, Etiology.NOT_APPLICABLE),
+    ],
+)
+def test_a_tumour_is_not_hidden_by_a_doubtful_edema(probability: float, call: Etiology) -> None:
+    finding = call_etiology(probability, "fat_contrast", CALIBRATION, (), asked=Call.INDETERMINATE)
+    assert finding.call is call
+    told = probability if call is Etiology.INDETERMINATE else None
+    assert finding.pathological_probability == told
+    assert bool(finding.prediction_set) == (told is not None)
+
+
+def test_the_surer_of_two_calls() -> None:
+    assert surer(Call.ABSENT, Call.ABSENT) is Call.ABSENT
+    assert surer(Call.INDETERMINATE, Call.ABSENT) is Call.INDETERMINATE
+    assert surer(Call.INDETERMINATE, Call.PRESENT) is Call.PRESENT
 
 
 @pytest.mark.parametrize(
@@ -157,7 +180,7 @@ def test_etiology_is_not_asked_of_a_healthy_body() -> None:
 def test_etiology_follows_the_set(
     probability: float, group: str, call: Etiology, members: tuple[Etiology, ...] | None
 ) -> None:
-    finding = call_etiology(probability, group, CALIBRATION, ("t1_missing",), applicable=True)
+    finding = call_etiology(probability, group, CALIBRATION, ("t1_missing",), asked=Call.PRESENT)
     assert finding.call is call
     assert finding.prediction_set
     assert members is None or finding.prediction_set == members
