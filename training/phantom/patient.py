@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from models.errors import GeometryError
 from training.phantom.anatomy.spine import BodyShape
+from training.phantom.disease.model import Disease
 from training.phantom.painting.grid import FineGrid
 from training.phantom.painting.kernels import jit
 from training.phantom.painting.tissues import (
@@ -23,6 +24,9 @@ from training.phantom.painting.tissues import (
     TissueGrid,
 )
 from training.phantom.scene import Aim, Scene, SceneRequest, paint, sample_scene
+from training.phantom.truth.geometry import geometries
+from training.phantom.truth.outline import volume_ml
+from training.phantom.truth.spine import spine_truth
 
 FIELD_MM: Final = (280.0, 220.0)
 SLICE_MM: Final = 1.4
@@ -90,6 +94,7 @@ def paint_case(scene: Scene, grid: FineGrid) -> SpineCase:
         sex=subject.sex,
         age_years=subject.age_years,
         numbering=subject.numbering,
+        spine=spine_truth(scene),
     )
 
 
@@ -101,6 +106,8 @@ def level_truths(scene: Scene, tissue: TissueGrid) -> tuple[LevelTruth, ...]:
         tissue: It painted somewhere: visibility and the edematous fraction are counted on it.
     """
     counts, wet, edge = _counts(tissue.body, tissue.tissue, tissue.free_water, EDEMA_FREE_WATER)
+    seen = [level for level, index in scene.numbers.items() if counts[index] > 0]
+    measured = geometries(scene, [level for level in seen if level != "S1"])
     truths = []
     for level, index in scene.numbers.items():
         bone = scene.spine.bone(level)
@@ -128,9 +135,22 @@ def level_truths(scene: Scene, tissue: TissueGrid) -> tuple[LevelTruth, ...]:
                 etiology=disease.etiology,
                 signs=dict.fromkeys(sorted(disease.signs), True),
                 mimics=disease.public_mimics,
+                endplate=disease.endplate if disease.fractured else "none",
+                edema_pattern="none" if disease.edema is None else disease.edema.pattern,
+                lesion="none" if disease.lesion is None else disease.lesion.kind,
+                lesion_extent=0.0 if disease.lesion is None else disease.lesion.extent,
+                schmorl_node=_schmorl_node(disease),
+                volume_ml=volume_ml(bone.shape, disease.fragments) if level in seen else None,
+                geometry=measured.get(level),
             )
         )
     return tuple(truths)
+
+
+def _schmorl_node(disease: Disease) -> str:
+    if "schmorl_node_acute" in disease.mimics:
+        return "acute"
+    return "old" if "schmorl_node" in disease.mimics else "none"
 
 
 def _heights(shape: BodyShape) -> tuple[float, float, float]:

@@ -322,6 +322,29 @@ def test_nobody_is_asked_for_an_edema_that_outshines_nothing(
     assert (row.edema, row.acuity) == (edema, acuity)
 
 
+def test_a_truth_says_more_or_less_than_a_manifest_asks(tmp_path: Path) -> None:
+    """Older studies do not state geometry, kinds of disease or the spine as a whole."""
+    sample = Path(__file__).resolve().parents[3] / "data_samples" / "healed"
+    truth = json.loads((sample / "truth.json").read_text())
+    further = {
+        "endplate": "superior", "edema_pattern": "none", "lesion": "none", "lesion_extent": 0.0,
+        "schmorl_node": "none", "volume_ml": 31.2, "geometry": None,
+    }  # fmt: skip
+    rows = []
+    for name, spine, stated in (("older", {}, {}), ("newer", {"spine": None}, further)):
+        shutil.copytree(sample, tmp_path / name / "study")
+        levels = [
+            {key: value for key, value in level.items() if key not in further} | stated
+            for level in truth["levels"]
+        ]
+        older = {key: value for key, value in truth.items() if key != "spine"}
+        document = older | spine | {"levels": levels}
+        (tmp_path / name / "study" / "truth.json").write_text(json.dumps(document))
+        found = phantom_rows(tmp_path / name, RULE).rows
+        rows.append([row.model_dump(exclude={"study_path", "mask_path"}) for row in found])
+    assert rows[0] == rows[1] != []
+
+
 def test_a_folder_without_synthetic_studies(tmp_path: Path) -> None:
     with pytest.raises(SourceLayoutError, match="no synthetic studies"):
         phantom_rows(tmp_path, RULE)

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import nibabel
 import numpy as np
 import pytest
 import SimpleITK
+from pydantic import BaseModel
 
 from models.anatomy import LABEL_VALUES
 from models.geometry import to_lps
 from models.volume import Role, Volume
+from service.report.document import LevelReport
 from tests.unit.phantom_dicom.drawn import AnyPlane, drawn_case, drawn_grid, tiny
 from training.phantom.dicom.label_maps import LESION_CLASSES, labels_on
 from training.phantom.dicom.recipe import ExtraSeries
 from training.phantom.dicom.study import WrittenStudy, write_study
 from training.phantom.dicom.truth import edema_contrasts, visibility
-from training.phantom.painting.tissues import LevelTruth
+from training.phantom.disease.fracture import sample_fracture
+from training.phantom.patient import sample_case
 from training.phantom.scanner.protocols import Site
+from training.phantom.scene import SceneRequest
 from training.phantom.stamp import PHANTOM_VERSION
 
 
@@ -41,14 +45,125 @@ def test_geometry_is_exact(tmp_path: Path) -> None:
         assert stated["protocol"]["sequence"]["repetition_ms"] > 0
 
 
-def test_every_field_of_a_level_is_there(tmp_path: Path) -> None:
+COUNTERPARTS = {
+    "coverage": "visible",
+    "body.volume_ml": "volume_ml",
+    "body.depth_mm": "depth_mm",
+    "body.width_mm": "width_mm",
+    "body.height_anterior_mm": "heights_mm",
+    "body.height_middle_mm": "heights_mm",
+    "body.height_posterior_mm": "heights_mm",
+    "edema.call": "edema_fraction",
+    "edema.extent_fraction": "edema_fraction",
+    "edema.extent_bin": "edema_fraction",
+    "fracture.call": "acuity",
+    "fracture.height_loss_percent": "height_loss_percent",
+    "fracture.genant_grade": "height_loss_percent",
+    "fracture.shape": "fracture",
+    "acuity.call": "acuity",
+    "etiology.call": "etiology",
+    "features.probability": "signs",
+    "geometry.volume.body_ml": "volume_ml",
+    "geometry.volume.fifteen_percent_ml": "volume_ml",
+    "geometry.volume.twenty_four_percent_ml": "volume_ml",
+    "geometry.heights.anterior_mm": "heights_mm",
+    "geometry.heights.middle_mm": "heights_mm",
+    "geometry.heights.posterior_mm": "heights_mm",
+    "geometry.adjacent_fractures": "acuity",  # of the neighbours
+    "safety": "mimics",
+}
+"""Field of the report's level to the field of the truth's level that it is held against, where
+the two have different names."""
+
+WITHOUT_TRUTH = {
+    "how sure the report is of what it says": (
+        "level_confidence", "alternatives.level", "alternatives.confidence",
+        "edema.probability", "edema.extent_interval", "fracture.probability",
+        "acuity.probability_unhealed", "acuity.prediction_set",
+        "etiology.pathological_probability", "etiology.prediction_set",
+        "geometry.posterior_wall.uncertainty_mm", "geometry.canal.uncertainty_mm",
+        "geometry.canal.compromise_uncertainty_percent",
+        "geometry.pedicle_left.height_uncertainty_mm", "geometry.pedicle_left.width_uncertainty_mm",
+        "geometry.pedicle_right.height_uncertainty_mm",
+        "geometry.pedicle_right.width_uncertainty_mm",
+        "geometry.volume.uncertainty_ml", "geometry.heights.uncertainty_mm",
+        "geometry.angles.uncertainty_deg",
+        "body_sd.volume_ml", "body_sd.depth_mm", "body_sd.width_mm", "body_sd.height_anterior_mm",
+        "body_sd.height_middle_mm", "body_sd.height_posterior_mm",
+    ),
+    "about the reading and not the patient": (
+        "label_value", "in_distribution", "distribution_score", "disagreements",
+        "edema.limited_by", "etiology.limited_by", "geometry.reasons",
+        "geometry.posterior_wall.integrity",
+        "geometry.pedicle_left.slices", "geometry.pedicle_right.slices",
+    ),
+    "of the signal, which the protocol decides": ("features.value", "features.unit"),
+    "a rule of the product: any point that keeps it is right": (
+        "geometry.target.point_lps_mm", "geometry.target.depth_fraction",
+        "geometry.target.to_anterior_cortex_mm", "geometry.target.to_posterior_wall_mm",
+        "geometry.target.to_superior_endplate_mm", "geometry.target.to_inferior_endplate_mm",
+        "geometry.target.to_basivertebral_vein_mm", "geometry.target.uncertainty_lps_mm",
+        "geometry.target.left.through_lps_mm", "geometry.target.left.direction_lps",
+        "geometry.target.left.medial_deg", "geometry.target.left.caudal_deg",
+        "geometry.target.left.length_mm", "geometry.target.right.through_lps_mm",
+        "geometry.target.right.direction_lps", "geometry.target.right.medial_deg",
+        "geometry.target.right.caudal_deg", "geometry.target.right.length_mm",
+        "geometry.target.limited_by", "geometry.target.diagrammatic",
+    ),
+}  # fmt: skip
+"""Why a field of the report's level has no counterpart, to the fields."""
+
+
+def report_fields(part: type[BaseModel], path: str = "") -> Iterator[str]:
+    """Paths of the fields of a part of the report, those of its own parts instead of the parts."""
+    for name, field in part.model_fields.items():
+        inner = list(_parts(field.annotation))
+        for nested in inner:
+            yield from report_fields(nested, f"{path}{name}.")
+        if not inner:
+            yield path + name
+
+
+def _parts(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+        return
+    for argument in get_args(annotation):
+        yield from _parts(argument)
+
+
+def stated(level: dict[str, Any], path: str) -> bool:
+    """Whether a level of `truth.json` holds a value at a path."""
+    value: Any = level
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value is not None
+
+
+def test_every_field_of_the_report_has_a_truth_or_a_reason_for_none(tmp_path: Path) -> None:
+    disease = sample_fracture(np.random.default_rng(2), stage="acute", shape="wedge")
+    request = SceneRequest(region="lumbar", numbering="usual", diseases={"L2": disease})
+    case = sample_case(3, request, field_mm=(240.0, 200.0), slices=40, in_plane_mm=1.4)
+    study = write_study(case, tmp_path, tiny(roles=(Role.STIR,)), np.random.default_rng(8))
+    truth = json.loads(study.truth.read_text())
+    (broken,) = [level for level in truth["levels"] if level["level"] == "L2"]
+    assert broken["acuity"] == "unhealed"
+    without = [path for paths in WITHOUT_TRUTH.values() for path in paths]
+    fields = list(report_fields(LevelReport))
+    for path in fields:
+        held = stated(broken, COUNTERPARTS.get(path, path))
+        assert held != (path in without), path
+    assert {*COUNTERPARTS, *without} <= set(fields)
+    assert truth["spine"]["conus_level"] in LABEL_VALUES
+    assert {disc["pfirrmann_grade"] for disc in truth["spine"]["discs"]} <= {1, 2, 3, 4, 5}
+
+
+def test_acuity_follows_the_stage(tmp_path: Path) -> None:
     _, truth = written(tmp_path)
-    fields = {field.name for field in dataclasses.fields(LevelTruth)}
-    for level in truth["levels"]:
-        assert fields <= set(level)
     acuity = {level["level"]: level["acuity"] for level in truth["levels"]}
     assert acuity["L2"] == "unhealed"
     assert acuity["L1"] == "no_fracture"
+    assert truth["spine"] is None  # boxes were not drawn from a scene
 
 
 def test_edema_is_held_against_the_marrow_around_it() -> None:

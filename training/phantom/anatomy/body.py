@@ -319,8 +319,7 @@ def _paint_body(
             if solid >= 0.0:
                 continue
             at = (k, i, j)
-            margin = _wall_margin(shape, x, y) if solid > plate + 0.3 else PLATE_MARGIN_MM
-            if solid < margin:
+            if solid < _label_margin(shape, x, y, (solid, plate)):
                 maps.structure[at] = labels[0]
                 maps.body[at] = labels[1]
             blood = _vein(shape, marrow.vein, x, y, z)
@@ -340,6 +339,19 @@ def _paint_body(
                 fat += _pattern(marrow, solid, plate, u)
                 fat += marrow.halo * _near_vein(u, x, z)
                 put(maps, at, _MARROW, min(95.0, max(2.0, fat)), 0.0)
+
+
+@jit
+def in_label(shape: BodyShape, x: float, y: float, z: float) -> bool:
+    """Whether a point of the body's frame, mm, lies where label maps show the body."""
+    solid, plate, _ = _inside(shape, x, y, z)
+    return solid < 0.0 and solid < _label_margin(shape, x, y, (solid, plate))
+
+
+@jit
+def _label_margin(shape: BodyShape, x: float, y: float, away: tuple[float, float]) -> float:
+    """How far inside the surface the label ends, by the distances to the solid and a plate."""
+    return _wall_margin(shape, x, y) if away[0] > away[1] + 0.3 else PLATE_MARGIN_MM
 
 
 @jit

@@ -145,6 +145,47 @@ def canal_line(spine: Spine) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return line, np.array(radii)
 
 
+class Course(NamedTuple):
+    """The canal's tube at places along its own length, cranial to caudal.
+
+    Attributes:
+        places: (n,) mm from its upper end.
+        line: (n, 3) LPS mm: its middle.
+        radius: (n,) mm: its half-depth.
+        behind_disc: (n,) 0 behind the middle of a body to 1 behind a disc.
+    """
+
+    places: NDArray[np.float64]
+    line: NDArray[np.float64]
+    radius: NDArray[np.float64]
+    behind_disc: NDArray[np.float64]
+
+    @property
+    def ventral(self) -> NDArray[np.float64]:
+        """(n,) mm: how much further than its half-depth it reaches towards a hollow wall."""
+        return VENTRAL_MM * (1.0 - self.behind_disc)
+
+
+def canal_course(spine: Spine, pitch_mm: float = PIECE_MM) -> Course:
+    """The course of a spine's canal from the foramen magnum down.
+
+    Args:
+        spine: Whose.
+        pitch_mm: Largest distance of two places.
+    """
+    points, radii = canal_line(spine)
+    walked = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    places = np.linspace(0.0, walked[-1], int(walked[-1] / pitch_mm) + 2)
+    # 0 behind the middle of a body, 1 behind a disc: two points per bone.
+    ends = np.arange(len(walked)) % 2 == 1
+    return Course(
+        places=places,
+        line=CubicSpline(walked, points)(places),
+        radius=np.interp(places, walked, radii),
+        behind_disc=np.interp(places, 0.5 * (walked[:-1] + walked[1:]), ends[:-1].astype(float)),
+    )
+
+
 def paint_canal(canvas: Canvas, spine: Spine, form: CanalForm) -> None:
     """Paint the canal wherever no bone or disc is.
 
@@ -153,7 +194,7 @@ def paint_canal(canvas: Canvas, spine: Spine, form: CanalForm) -> None:
         spine: Whose canal.
         form: What varies.
     """
-    points, radii = canal_line(spine)
+    places, line, radius, behind_disc = canal_course(spine)
     content = _Content(
         form.conus_z,
         form.sac_end_z,
@@ -163,18 +204,11 @@ def paint_canal(canvas: Canvas, spine: Spine, form: CanalForm) -> None:
         form.strands,
         form.plexus,
     )
-    walked = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
-    places = np.linspace(0.0, walked[-1], int(walked[-1] / PIECE_MM) + 2)
-    line = CubicSpline(walked, points)(places)
-    # 0 behind the middle of a body, 1 behind a disc: two points per bone.
-    ends = np.arange(len(walked)) % 2 == 1
-    behind_disc = np.interp(places, 0.5 * (walked[:-1] + walked[1:]), ends[:-1].astype(float))
-    radius = np.interp(places, walked, radii)
     # Fat fills the gap between two laminae; veins lie behind the middle of a body.
     dorsal = form.dorsal * (0.6 + 1.1 * behind_disc)
     steps = line[:-1] - line[1:]
     lengths = np.linalg.norm(steps, axis=1)
-    axes, middles = _frames(steps), 0.5 * (line[:-1] + line[1:])
+    axes, middles = frames_along(steps), 0.5 * (line[:-1] + line[1:])
     wide = spine.canal_half_width / spine.canal_half_depth
     halves = 0.5 * lengths + OVERLAP_MM
     reach = np.stack([radius[:-1] * wide + 2.0, radius[:-1] + VENTRAL_MM, halves], axis=1)
@@ -198,7 +232,7 @@ def paint_canal(canvas: Canvas, spine: Spine, form: CanalForm) -> None:
             _paint_piece(canvas.maps, patch, piece, content)
 
 
-def _frames(heads: Vector) -> Vector:
+def frames_along(heads: Vector) -> Vector:
     """(n, 3, 3) rows left, back, head of pieces that run along (n, 3) vectors."""
     heads = heads / np.linalg.norm(heads, axis=1, keepdims=True)
     left = np.array([1.0, 0.0, 0.0]) - heads * heads[:, :1]

@@ -43,6 +43,7 @@ REMNANT: Final = DiscState(hydration=0.25, bulge=0.0, height_factor=1.0)
 
 OUTER_BULGE_MM: Final = 0.6
 GRADE_LIMITS: Final = (0.2, 0.4, 0.6, 0.8)
+"""Hydration between Pfirrmann grades V, IV, III, II and I."""
 
 
 class DiscLook(NamedTuple):
@@ -124,7 +125,7 @@ def sample_disc_look(rng: np.random.Generator, state: DiscState | None) -> DiscL
     )
 
 
-class _Pair(NamedTuple):
+class DiscPair(NamedTuple):
     """A disc's two bodies, seen from the disc's frame.
 
     Attributes:
@@ -149,24 +150,47 @@ def paint_disc(canvas: Canvas, upper: Bone, lower: Bone, look: DiscLook) -> None
         lower: The bone below it.
         look: As sampled.
     """
-    axes = _between(upper, lower)
-    floor = upper.centre - upper.axes[2] * 0.5 * upper.shape.height_rim
-    roof = lower.centre + lower.axes[2] * 0.5 * lower.shape.height_rim
-    middle = 0.5 * (floor + roof)
+    floor, roof = _rims(upper, lower)
+    middle, axes, pair = disc_pair(upper, lower)
     reach = _reach(upper, lower, look, abs(float((floor - roof) @ axes[2])), axes)
     patch = canvas.patch(middle, axes, np.array(reach))
     if patch is None:
         return
-    pair = _Pair(
+    sacral = lower.sacral and lower.level != "S1"
+    structure = int(Structure.SACRUM_LOWER if sacral else Structure.DISC)
+    _paint_disc(canvas.maps, patch, pair, look, (structure, reach))
+
+
+def _rims(upper: Bone, lower: Bone) -> tuple[Vector, Vector]:
+    """Middles of the rims that face each other, LPS mm."""
+    floor = upper.centre - upper.axes[2] * 0.5 * upper.shape.height_rim
+    roof = lower.centre + lower.axes[2] * 0.5 * lower.shape.height_rim
+    return floor, roof
+
+
+def disc_pair(upper: Bone, lower: Bone) -> tuple[Vector, Vector, DiscPair]:
+    """The frame of the disc between two bones, and both bodies seen from there.
+
+    Returns:
+        (3,) LPS mm: its middle; (3, 3) rows: left, back, head; the bodies.
+    """
+    floor, roof = _rims(upper, lower)
+    middle, axes = 0.5 * (floor + roof), _between(upper, lower)
+    pair = DiscPair(
         upper.shape,
         lower.shape,
         _into(upper, middle, axes),
         _into(lower, middle, axes),
         0.5 * (upper.shape.half_depth_bottom + lower.shape.half_depth_top),
     )
-    sacral = lower.sacral and lower.level != "S1"
-    structure = int(Structure.SACRUM_LOWER if sacral else Structure.DISC)
-    _paint_disc(canvas.maps, patch, pair, look, (structure, reach))
+    return middle, axes, pair
+
+
+@jit
+def in_disc(pair: DiscPair, look: DiscLook, x: float, y: float, z: float) -> bool:
+    """Whether a point of the disc's frame, mm, lies in the disc, bulge and hernia included."""
+    _, _, inside = _disc_place(pair, look, x, y, z)
+    return inside > 0.0
 
 
 def _between(upper: Bone, lower: Bone) -> Vector:
@@ -203,7 +227,7 @@ def _reach(
 def _paint_disc(
     maps: Maps,
     patch: Patch,
-    pair: _Pair,
+    pair: DiscPair,
     look: DiscLook,
     place: tuple[int, tuple[float, float, float]],
 ) -> None:
@@ -232,7 +256,7 @@ def _paint_disc(
 
 @jit
 def _disc_place(
-    pair: _Pair, look: DiscLook, x: float, y: float, z: float
+    pair: DiscPair, look: DiscLook, x: float, y: float, z: float
 ) -> tuple[float, float, float]:
     """Distance above the lower endplate, below the upper one, and inside the side wall, mm.
 
@@ -278,7 +302,7 @@ def _surface(shape: BodyShape, x: float, y: float, superior: bool) -> float:
 
 
 @jit
-def _herniated(pair: _Pair, look: DiscLook, x: float, y: float, z: float) -> float:
+def _herniated(pair: DiscPair, look: DiscLook, x: float, y: float, z: float) -> float:
     """Distance inside herniated disc behind the rim, mm: a tongue that may wander up or down."""
     out = y - (pair.half_depth - 2.0)
     if out < 0.0:

@@ -165,7 +165,7 @@ class Spine:
         subject: Who.
         bones: C2 first.
         canal_half_depth, canal_half_width: Of the lumbar canal.
-        conus_level: Where the cord ends.
+        conus_level: Behind it the cord begins to taper; it ends 22 mm below.
         levels: Names of the presacral levels.
         atlas: (2, 3) centre of the canal at C1 and at the foramen magnum, LPS mm.
         cobb_deg: Largest sideways bend.

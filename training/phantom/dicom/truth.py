@@ -26,6 +26,7 @@ from training.phantom.dicom.nifti import write_labels
 from training.phantom.painting.tissues import EDEMA_FREE_WATER, LevelTruth, TissueGrid
 from training.phantom.scanner.truth import truth_on
 from training.phantom.stamp import PHANTOM_VERSION
+from training.phantom.truth.model import SpineTruth
 
 TRUTH_SCHEMA: Final = "phantom-truth/1"
 _SEEN_WIDTH: Final = 0.5
@@ -43,6 +44,10 @@ class Patient(Person, Protocol):
     @property
     def levels(self) -> tuple[LevelTruth, ...]:
         """Truth of the vertebrae, cranial to caudal."""
+
+    @property
+    def spine(self) -> SpineTruth | None:
+        """Truth of the whole spine, where the patient was drawn from a scene."""
 
 
 @dataclass(slots=True)
@@ -168,6 +173,7 @@ def write_truth(
         "sex": patient.sex,
         "age_years": round(patient.age_years, 1),
         "numbering": patient.numbering,
+        "spine": _rounded(plain(patient.spine)),
         "truth_nifti": {
             "file": maps.of(reference),
             "series_instance_uid": reference.series_instance_uid,
@@ -231,11 +237,23 @@ def _level_truth(level: LevelTruth, seen: str, contrast: float | None) -> dict[s
         "height_loss_percent": round(level.height_loss_percent, 1),
         "edema_fraction": round(level.edema_fraction, 3),
         "edema_contrast": None if contrast is None or isinf(contrast) else round(contrast, 3),
+        "lesion_extent": round(level.lesion_extent, 3),
+        "volume_ml": _rounded(level.volume_ml),
+        "geometry": _rounded(plain(level.geometry)),
     }
     fields = plain(level)
     if not isinstance(fields, dict):
         raise TypeError("a level's truth is a dataclass")
     return fields | rounded | {"visible": seen, "acuity": acuity}
+
+
+def _rounded(value: object) -> object:
+    """JSON with two digits behind the point: below what any measurement is held against it."""
+    if isinstance(value, float):
+        return round(value, 2)
+    if isinstance(value, dict):
+        return {key: _rounded(entry) for key, entry in value.items()}
+    return [_rounded(entry) for entry in value] if isinstance(value, list) else value
 
 
 def plain(value: object) -> object:

@@ -186,10 +186,10 @@ def _paint_arch(maps: Maps, patch: Patch, arch: Arch) -> None:
                 maps.fat[at] = as_byte(float(maps.fat[at]) * kept)
 
 
-def _fragment(canvas: Canvas, whole: Patch, bone: Bone, spine: Spine, piece: Fragment) -> None:
-    shape = bone.shape
+def fragment_ball(shape: BodyShape, piece: Fragment) -> Ball:
+    """Where a fragment lies in the body's frame, for `corner_distance`, mm."""
     tall = 0.2 * shape.height_posterior + 1.5
-    ball = Ball(
+    return Ball(
         piece.x,
         max(shape.half_depth, shape.half_depth_top) - 4.0 + piece.out,
         0.5 * shape.height_posterior - tall,
@@ -197,6 +197,10 @@ def _fragment(canvas: Canvas, whole: Patch, bone: Bone, spine: Spine, piece: Fra
         4.5,
         tall,
     )
+
+
+def _fragment(canvas: Canvas, whole: Patch, bone: Bone, spine: Spine, piece: Fragment) -> None:
+    ball = fragment_ball(bone.shape, piece)
     centre, half = np.array(ball[:3]), np.array(ball[3:])
     patch = near(canvas, whole, bone, centre - half, centre + half)
     if patch is not None:
@@ -204,7 +208,7 @@ def _fragment(canvas: Canvas, whole: Patch, bone: Bone, spine: Spine, piece: Fra
 
 
 @jit
-def _corner_distance(ball: Ball, x: float, y: float, z: float) -> float:
+def corner_distance(ball: Ball, x: float, y: float, z: float) -> float:
     """Signed distance (mm, approximate) to a corner of bone: flat above, tapering downwards."""
     a = (x - ball.x) / ball.half_x
     above = (z - ball.z) / ball.half_z
@@ -227,7 +231,7 @@ def _paint_fragment(maps: Maps, patch: Patch, ball: Ball, water: float, index: i
             if maps.tissue[at] == _CORD:
                 continue
             x, y, z = x0 + step[0] * j, y0 + step[1] * j, z0 + step[2] * j
-            away = _corner_distance(ball, x, y, z)
+            away = corner_distance(ball, x, y, z)
             if away >= 0.0:
                 continue
             maps.structure[at] = _BODY

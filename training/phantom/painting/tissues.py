@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.geometry import Affine
+from training.phantom.truth.model import GeometryTruth, SpineTruth
 
 EDEMA_FREE_WATER = 40
 """Marrow with at least this much free water counts as edema in every truth."""
@@ -100,6 +101,15 @@ class LevelTruth:
         mimics: Names of mimics drawn at this level: "modic_1", "modic_2", "modic_3",
             "schmorl_node", "haemangioma", "haemangioma_atypical", "discitis", "red_marrow",
             "bone_island".
+        endplate: Which endplate a fracture has broken: "none", "superior", "inferior", "both".
+        edema_pattern: Of a fracture's edema: "none", "band", "patchy", "diffuse".
+        lesion: Infiltration: "none", "lytic", "blastic", "mixed", "diffuse".
+        lesion_extent: Part of the marrow that infiltration was asked to replace, 0..1.
+        schmorl_node: "none", "old" with a dense rim, "acute" with a halo of edema.
+        volume_ml: Of the body as label maps show it, with fragments and without holes, mL; None
+            outside the field of view of the grid.
+        geometry: What planning measures; None for S1, outside the field of view of the grid, and
+            where a body is crushed so flat that its endplates meet.
     """
 
     index: int
@@ -118,6 +128,13 @@ class LevelTruth:
     etiology: str = "none"
     signs: Mapping[str, bool] = field(default_factory=dict)
     mimics: tuple[str, ...] = ()
+    endplate: str = "none"
+    edema_pattern: str = "none"
+    lesion: str = "none"
+    lesion_extent: float = 0.0
+    schmorl_node: str = "none"
+    volume_ml: float | None = None
+    geometry: GeometryTruth | None = None
 
     @property
     def has_fracture(self) -> bool:
@@ -140,3 +157,4 @@ class SpineCase:
     sex: str
     age_years: float
     numbering: str  # "usual", "T11", "T13", "L4", "L6", "lumbarised", "sacralised"
+    spine: SpineTruth | None = None
