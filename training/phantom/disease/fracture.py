@@ -205,7 +205,7 @@ def _with_stage_parts(rng: np.random.Generator, disease: Disease) -> Disease:
     if "G8" in disease.signs:
         changes[0] = changes[0]._replace(softness=min(changes[0].softness, 2.2))
     if "B7" in disease.signs:
-        changes[:1] = _ill_defined(changes[0])
+        changes[:1] = ill_defined(changes[0])
     if "G1" in disease.signs:
         sheets.append(fracture_line(rng, superior=superior))
     if disease.stage in ("healed", "refractured", "cemented") and rng.random() < 0.5:
@@ -230,7 +230,7 @@ def _with_stage_parts(rng: np.random.Generator, disease: Disease) -> Disease:
     )
 
 
-def _ill_defined(edema: Change) -> list[Change]:
+def ill_defined(edema: Change) -> list[Change]:
     """Edema without a margin: a band fades over 6 mm, patches pale outwards in steps."""
     if edema.form == BAND:
         return [edema._replace(softness=6.0, wander=2.5)]
