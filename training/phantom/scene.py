@@ -42,6 +42,7 @@ from training.phantom.disease import (
     HEALTHY,
     Disease,
     DiseaseMix,
+    ImpossibleDiseaseError,
     deform,
     disc_under,
     paint_disc_disease,
@@ -89,6 +90,9 @@ class SceneRequest:
         screwed: Neighbouring levels with pedicle screws and rods.
         sacral_fracture: An insufficiency fracture of the sacrum.
         mix: Prevalences of diseases.
+
+    Raises:
+        ImpossibleDiseaseError: On construction, when the spine is to be healthy and diseased.
     """
 
     region: str | None = None
@@ -101,6 +105,10 @@ class SceneRequest:
     screwed: tuple[str, ...] = ()
     sacral_fracture: bool = False
     mix: DiseaseMix = field(default_factory=DiseaseMix)
+
+    def __post_init__(self) -> None:
+        if self.healthy and self.diseases:
+            raise ImpossibleDiseaseError("a healthy spine, and diseases for it")
 
 
 @dataclass(frozen=True, slots=True)
