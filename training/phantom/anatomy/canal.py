@@ -117,16 +117,17 @@ def sample_canal(rng: np.random.Generator, spine: Spine) -> CanalForm:
 
 
 def canal_line(spine: Spine) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Centre line of the canal, cranial to caudal, two points per bone, and its half-depth there.
+    """Centre line of the canal, cranial to caudal, two points per bone, and its size there.
 
     Returns:
-        (n, 3) LPS mm, (n,) mm.
+        (n, 3) LPS mm; (n, 2) half-depth, mm, and half-width over half-depth.
     """
-    points, radii = [], []
+    points, sizes = [], []
     for bone in spine.bones:
         if bone.level.startswith("Co"):
             continue
-        radius = spine.canal_half_depth * SACRAL_NARROWING.get(bone.level, 1.0)
+        deep, wide = spine.canal(bone.level)
+        radius = deep * SACRAL_NARROWING.get(bone.level, 1.0)
         if bone.level.startswith("C"):
             radius *= 0.85
         offset = bone.intact.half_depth * 1.03 + radius * 0.98
@@ -134,15 +135,15 @@ def canal_line(spine: Spine) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
             points.append(
                 bone.centre + bone.axes[1] * offset + bone.axes[2] * end * bone.shape.height_rim
             )
-            radii.append(radius)
+            sizes.append((radius, wide / deep))
     # Above C2 the canal runs through the atlas to the foramen magnum.
     points = [*spine.atlas[::-1], *points]
-    radii = [radii[0], radii[0], *radii]
+    sizes = [sizes[0], sizes[0], *sizes]
     line = np.array(points)
     # The dura does not follow every corner: it spans the bends and the steps between two bodies.
     for _ in range(2):
         line[1:-1] = 0.25 * line[:-2] + 0.5 * line[1:-1] + 0.25 * line[2:]
-    return line, np.array(radii)
+    return line, np.array(sizes)
 
 
 def paint_canal(canvas: Canvas, spine: Spine, form: CanalForm) -> None:
@@ -153,7 +154,7 @@ def paint_canal(canvas: Canvas, spine: Spine, form: CanalForm) -> None:
         spine: Whose canal.
         form: What varies.
     """
-    points, radii = canal_line(spine)
+    points, sizes = canal_line(spine)
     content = _Content(
         form.conus_z,
         form.sac_end_z,
@@ -169,15 +170,14 @@ def paint_canal(canvas: Canvas, spine: Spine, form: CanalForm) -> None:
     # 0 behind the middle of a body, 1 behind a disc: two points per bone.
     ends = np.arange(len(walked)) % 2 == 1
     behind_disc = np.interp(places, 0.5 * (walked[:-1] + walked[1:]), ends[:-1].astype(float))
-    radius = np.interp(places, walked, radii)
+    radius, wide = (np.interp(places, walked, size) for size in sizes.T)
     # Fat fills the gap between two laminae; veins lie behind the middle of a body.
     dorsal = form.dorsal * (0.6 + 1.1 * behind_disc)
     steps = line[:-1] - line[1:]
     lengths = np.linalg.norm(steps, axis=1)
     axes, middles = _frames(steps), 0.5 * (line[:-1] + line[1:])
-    wide = spine.canal_half_width / spine.canal_half_depth
     halves = 0.5 * lengths + OVERLAP_MM
-    reach = np.stack([radius[:-1] * wide + 2.0, radius[:-1] + VENTRAL_MM, halves], axis=1)
+    reach = np.stack([radius[:-1] * wide[:-1] + 2.0, radius[:-1] + VENTRAL_MM, halves], axis=1)
     first, last = canvas.grid.box_around(middles, axes, reach)
     near = np.all((last > 0) & (first < canvas.grid.shape), axis=1)
     for n in np.flatnonzero(near):
@@ -185,7 +185,7 @@ def paint_canal(canvas: Canvas, spine: Spine, form: CanalForm) -> None:
             half=float(halves[n]),
             radius_top=float(radius[n]),
             radius_bottom=float(radius[n + 1]),
-            widen=float(wide),
+            widen=float(0.5 * (wide[n] + wide[n + 1])),
             start=float(0.5 * (places[n] + places[n + 1])),
             top_z=float(line[n, 2]),
             bottom_z=float(line[n + 1, 2]),
