@@ -13,6 +13,7 @@ from models.geometry import Plane
 from models.volume import Role
 from service.ingest.series_text import Word, words_of
 from tests.unit.phantom_dicom.drawn import drawn_case, drawn_grid, tiny
+from training.phantom import __main__ as command
 from training.phantom.dicom.extras import axial_t2, localizer
 from training.phantom.dicom.identity import Identity
 from training.phantom.dicom.plan import plan_scans
@@ -20,6 +21,7 @@ from training.phantom.dicom.recipe import ExtraSeries, StudyRecipe
 from training.phantom.dicom.study import write_study
 from training.phantom.dicom.vendors.catalogue import VENDOR_STORAGE
 from training.phantom.dicom.vendors.header import Scan
+from training.phantom.recipe import load_recipe
 from training.phantom.scanner.mix import MIXES, TRAIN
 from training.phantom.scanner.physics import Readout
 from training.phantom.scanner.protocols import Site, sample_protocol
@@ -50,6 +52,18 @@ def test_the_share_of_gradient_echo_dixon_is_that_of_the_mix(share: float) -> No
     plans = [plan_scans(recipe, SITE, Identity(seed, "")) for seed in range(300)]
     found = np.mean([p[0].protocols[0].sequence.readout is Readout.GRADIENT_ECHO for p in plans])
     assert found == pytest.approx(share, abs=0.11)
+
+
+def test_written_patients_leave_the_kind_of_dixon_to_the_mix(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plans: list[StudyRecipe] = []
+    monkeypatch.setattr(command, "paint_case", lambda *_: None)
+    monkeypatch.setattr(command, "write_study", lambda *given, **_: plans.append(given[2]))
+    recipe = load_recipe("stress")
+    command.write_patient(recipe, 0, tmp_path)
+    assert plans[0].gradient_echo_dixon is None
+    assert plans[0].mix == recipe.acquisition
 
 
 def test_series_beside_the_scans_follow_the_mix() -> None:
