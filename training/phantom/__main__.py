@@ -49,6 +49,7 @@ def write_patient(
     drawn = draw_roles(rng)
     plan = StudyRecipe(
         roles=tuple(role for role in roles or drawn if role is not Role.DIXON_FAT),
+        gradient_echo_dixon=None,
         angulation_deg=ANGULATION_DEG,
         flaws=HeaderFlaws(),
         extras=extras or ExtraSeries(),

@@ -1,8 +1,8 @@
 """Recipes: what a set of synthetic patients and scans is drawn from, in one TOML file each.
 
 `train`, `validate` and `stress` come with the package; `stress` is shifted (other protocols,
-thicker slices, worse noise, another mix of diseases) and is never trained on. Seeds of different
-recipes do not overlap.
+thicker slices, worse noise, another mix of diseases), and no shipped weights are trained on it.
+Seeds of different recipes do not overlap.
 """
 
 from __future__ import annotations

@@ -42,6 +42,7 @@ from training.phantom.disease import (
     HEALTHY,
     Disease,
     DiseaseMix,
+    ImpossibleDiseaseError,
     deform,
     disc_under,
     paint_disc_disease,
@@ -89,6 +90,9 @@ class SceneRequest:
         screwed: Neighbouring levels with pedicle screws and rods.
         sacral_fracture: An insufficiency fracture of the sacrum.
         mix: Prevalences of diseases.
+
+    Raises:
+        ImpossibleDiseaseError: On construction, when the spine is to be healthy and diseased.
     """
 
     region: str | None = None
@@ -101,6 +105,10 @@ class SceneRequest:
     screwed: tuple[str, ...] = ()
     sacral_fracture: bool = False
     mix: DiseaseMix = field(default_factory=DiseaseMix)
+
+    def __post_init__(self) -> None:
+        if self.healthy and self.diseases:
+            raise ImpossibleDiseaseError("a healthy spine, and diseases for it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,9 +331,10 @@ def paint(scene: Scene, grid: FineGrid) -> Canvas:
 
 def _tips(spine: Spine, arches: Mapping[str, arch.Arch]) -> Vector:
     """(n, 3) LPS mm: tips of the spinous processes."""
-    tube = (spine.canal_half_depth, spine.canal_half_width)
     bones = [bone for bone in spine.bones if bone.level in arches]
-    ends = [arch.spinous_axis(bone, tube, arches[bone.level])[1] for bone in bones]
+    ends = [
+        arch.spinous_axis(bone, spine.canal(bone.level), arches[bone.level])[1] for bone in bones
+    ]
     return np.array(
         [bone.centre + np.array(end) @ bone.axes for bone, end in zip(bones, ends, strict=True)]
     )
@@ -334,11 +343,11 @@ def _tips(spine: Spine, arches: Mapping[str, arch.Arch]) -> Vector:
 def _paint_behind(canvas: Canvas, scene: Scene) -> None:
     """Arches and ribs, then the ligaments from each vertebra to the next."""
     spine = scene.spine
-    tube = (spine.canal_half_depth, spine.canal_half_width)
     presacral = [bone for bone in spine.bones if bone.level in scene.arches]
     for bone in presacral:
-        arch.paint_arch(canvas, bone, tube, scene.arches[bone.level])
+        arch.paint_arch(canvas, bone, spine.canal(bone.level), scene.arches[bone.level])
         ribs.paint_ribs(canvas, bone, scene.ribs)
     for upper, lower in zip(presacral, [*presacral[1:], spine.bone("S1")], strict=True):
         pair = (scene.arches[upper.level], scene.arches.get(lower.level))
-        ligaments.paint_ligaments(canvas, (upper, lower), tube, pair, scene.ligaments)
+        canals = (spine.canal(upper.level), spine.canal(lower.level))
+        ligaments.paint_ligaments(canvas, (upper, lower), canals, pair, scene.ligaments)

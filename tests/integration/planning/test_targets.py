@@ -17,7 +17,7 @@ from tests.integration.planning.targets import (
     true_localisation,
 )
 
-SEED = 7004
+SEED = 7007
 
 
 @pytest.mark.train

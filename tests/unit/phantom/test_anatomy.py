@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from models.errors import GeometryError
+from models.localiser.classes import Structure
 from training.phantom.anatomy.body import body_distances, endplate
 from training.phantom.anatomy.norms import CASTELLVI, NORMS, NUMBERINGS, joined_sides, level_names
 from training.phantom.anatomy.spine import (
@@ -22,7 +25,8 @@ from training.phantom.anatomy.spine import (
     sample_disc,
     sample_subject,
 )
-from training.phantom.scene import SceneRequest, sample_scene
+from training.phantom.painting.grid import FineGrid
+from training.phantom.scene import Scene, SceneRequest, paint, sample_scene
 
 
 def draw_bodies(
@@ -212,3 +216,38 @@ def test_a_spine_needs_all_its_levels_and_discs() -> None:
 def test_every_level_has_a_norm() -> None:
     for numbering in NUMBERINGS:
         assert set(level_names(numbering)) <= set(NORMS)
+
+
+def _canal_mm(scene: Scene, levels: Sequence[str]) -> NDArray[np.float64]:
+    """(n, 2) depth and width of the drawn canal behind the middle of each body, mm."""
+    step, half = 0.5, 18.0
+    places = np.arange(-half, half, step)
+    sizes = []
+    for level in levels:
+        bone = scene.spine.bone(level)
+        behind = bone.shape.half_depth + scene.spine.canal(level)[0]
+        affine = np.eye(4)
+        affine[:3, :3] = np.stack([bone.axes[2], bone.axes[1], bone.axes[0]], axis=1) * step
+        middle = bone.centre + behind * bone.axes[1]
+        shape = (3, len(places), len(places))
+        affine[:3, 3] = middle - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+        structure = paint(scene, FineGrid(shape, affine)).maps.structure[1]
+        canal = np.isin(structure, (Structure.CANAL, Structure.CORD))
+        sizes.append(step * np.array([canal.any(axis=1).sum(), canal.any(axis=0).sum()]))
+    return np.array(sizes)
+
+
+def test_the_canal_is_narrow_in_the_chest_and_widens_down_the_loins() -> None:
+    """Thoracic 17 to 22 mm wide, 15.5 to 18 deep; lumbar 24 to 27, shallowest at L3."""
+    thoracic, lumbar = ("T4", "T6", "T8"), ("L1", "L2", "L3", "L4", "L5")
+    scenes = [
+        sample_scene(seed, SceneRequest(healthy=True, numbering="usual")) for seed in range(8)
+    ]
+    chest = np.median([_canal_mm(scene, thoracic) for scene in scenes], axis=0)
+    loins = np.median([_canal_mm(scene, lumbar) for scene in scenes], axis=0)
+    assert np.all((chest[:, 1] > 15.5) & (chest[:, 1] < 20.0))
+    assert np.all((chest[:, 0] > 14.0) & (chest[:, 0] < 18.5))
+    assert np.all(np.diff(loins[:, 1]) > -0.6)
+    assert loins[-1, 1] > loins[0, 1] + 2.0
+    assert np.argmin(loins[:, 0]) == lumbar.index("L3")
+    assert loins[:, 1].min() > chest[:, 1].max() + 2.0

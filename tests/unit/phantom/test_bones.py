@@ -61,7 +61,6 @@ def paint(spine: Spine, grid: FineGrid, seed: int = 0) -> Canvas:
     """Every painter of bones and discs, in the scene's order."""
     rng = np.random.default_rng(seed)
     canvas = Canvas.blank(grid)
-    canal = (spine.canal_half_depth, spine.canal_half_width)
     numbers = {name: n + 1 for n, name in enumerate((*spine.levels, "S1"))}
     arches = {b.level: arch.sample_arch(rng, b, spine.subject) for b in spine.bones if not b.sacral}
     cage, bands = ribs.sample_ribs(rng, spine), ligaments.sample_ligaments(rng, 60.0)
@@ -73,12 +72,13 @@ def paint(spine: Spine, grid: FineGrid, seed: int = 0) -> Canvas:
     sacrum.paint_sacrum(canvas, spine, sacrum.sample_sacrum(rng, spine))
     for bone in spine.bones:
         if bone.level in arches:
-            arch.paint_arch(canvas, bone, canal, arches[bone.level])
+            arch.paint_arch(canvas, bone, spine.canal(bone.level), arches[bone.level])
             ribs.paint_ribs(canvas, bone, cage)
     for upper, lower in pairwise(spine.bones):
         if upper.level in arches:
             pair = (arches[upper.level], arches.get(lower.level))
-            ligaments.paint_ligaments(canvas, (upper, lower), canal, pair, bands)
+            canals = (spine.canal(upper.level), spine.canal(lower.level))
+            ligaments.paint_ligaments(canvas, (upper, lower), canals, pair, bands)
     return canvas
 
 
@@ -117,7 +117,7 @@ def test_labels_lie_where_the_bones_are(spine: Spine, canvas: Canvas) -> None:
         assert value_at(canvas, maps.structure, bone, 0, 0, 0) == wanted, level
         assert value_at(canvas, maps.body, bone, 0, 0, 0) == n + 1, level
         if level != "S1":
-            tip = bone.shape.half_depth + 2 * spine.canal_half_depth + 14.0
+            tip = bone.shape.half_depth + 2 * spine.canal(level)[0] + 14.0
             behind = [
                 value_at(canvas, maps.structure, bone, 0, tip, z) for z in np.arange(-20, 4, 1.0)
             ]
@@ -176,10 +176,9 @@ def test_one_point_has_one_tissue_on_every_grid(spine: Spine) -> None:
 
 def test_pedicles_open_into_the_body(spine: Spine, canvas: Canvas) -> None:
     rng = np.random.default_rng(0)
-    canal = (spine.canal_half_depth, spine.canal_half_width)
     bone = spine.bone("L4")
-    parts = arch.pedicle_parts(bone, canal, arch.sample_arch(rng, bone, spine.subject))
-    x, y = abs(parts[0][0]), bone.shape.half_depth + 0.7 * spine.canal_half_depth
+    parts = arch.pedicle_parts(bone, spine.canal("L4"), arch.sample_arch(rng, bone, spine.subject))
+    x, y = abs(parts[0][0]), bone.shape.half_depth + 0.7 * spine.canal("L4")[0]
     z = parts[0][2]
     assert arch.in_pedicle(parts, x, y, z)
     assert arch.in_pedicle(parts, -x, y, z)

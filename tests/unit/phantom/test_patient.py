@@ -13,6 +13,7 @@ from models.errors import GeometryError
 from models.geometry import to_index
 from models.localiser.classes import Structure
 from models.volume import Role
+from training.phantom.disease import ImpossibleDiseaseError
 from training.phantom.disease.fracture import sample_fracture
 from training.phantom.disease.metastasis import sample_metastasis
 from training.phantom.draw import draw_image
@@ -199,6 +200,8 @@ def test_impossible_requests_are_refused() -> None:
     disease = sample_fracture(np.random.default_rng(2))
     with pytest.raises(GeometryError, match="no level L9"):
         sample_scene(1, SceneRequest(diseases={"L9": disease}))
+    with pytest.raises(ImpossibleDiseaseError, match="healthy spine"):
+        SceneRequest(healthy=True, diseases={"L1": disease})
 
 
 def test_a_field_of_view_without_a_spine_is_refused() -> None:

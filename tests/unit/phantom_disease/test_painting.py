@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 
 from models.localiser.classes import Structure
-from tests.unit.phantom_disease.small_spine import INDEX, blank, painted, spine_with
+from tests.unit.phantom_disease.small_spine import INDEX, PITCH, blank, painted, spine_with
 from training.phantom.anatomy.body import paint_body, sample_marrow
 from training.phantom.disease import Disease, catalogue, deform, paint_disease, sample_run
 from training.phantom.disease.endplates import sample_discitis, sample_schmorl
-from training.phantom.disease.fracture import edema_parts, sample_fracture
+from training.phantom.disease.fracture import edema_parts, ill_defined, sample_fracture
 from training.phantom.disease.marrow import faint
 from training.phantom.disease.metastasis import sample_metastasis
 from training.phantom.disease.model import Edema
 from training.phantom.painting.grid import Canvas
 from training.phantom.painting.tissues import EDEMA_FREE_WATER, Tissue
 
+MM3_PER_VOXEL = float(np.prod(PITCH))
 ALLOWED_MS = 6.0
 
 
@@ -141,14 +142,44 @@ def test_nodes_and_erosions_belong_to_the_disc() -> None:
     assert not np.any(maps.body[pus])
 
 
-def test_surroundings_keep_out_of_bone_and_cord() -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pathological_epidural",
+        "pathological_paraspinal",
+        "fracture_epidural_haematoma",
+        "fracture_paraspinal_haematoma",
+    ],
+)
+def test_masses_are_drawn_and_keep_out_of_bone_and_cord(name: str) -> None:
     healthy = painted({})[0].maps
-    for name in ("pathological_epidural", "pathological_paraspinal", "fracture_acute_wedge"):
-        diseases = run_at_l1(name, 7)
-        maps = painted({"L2": replace(diseases["L2"], fragments=())})[0].maps
-        mass = maps.tissue == Tissue.SOFT_MASS
-        assert not np.any(healthy.structure[mass] == Structure.POSTERIOR_ELEMENTS)
-        assert not np.any(maps.body[mass])
+    disease = replace(run_at_l1(name, 7)["L2"], fragments=(), rims=())
+    maps = painted({"L2": disease})[0].maps
+    mass = maps.tissue == Tissue.SOFT_MASS
+    assert mass.sum() * MM3_PER_VOXEL > 100.0
+    assert np.any(healthy.structure[mass] == Structure.CANAL) == ("B3" in disease.signs)
+    assert not np.any(healthy.structure[mass] == Structure.POSTERIOR_ELEMENTS)
+    assert not np.any(maps.body[mass])
+
+
+@pytest.mark.parametrize("pattern", ["band", "patchy"])
+def test_ill_defined_edema_has_a_wider_margin(pattern: str) -> None:
+    """Share of the marrow whose free water lies between that inside and that outside."""
+    shares = []
+    for seed in range(40):
+        disease = sample_fracture(np.random.default_rng([4, seed]), "acute", "none")
+        if disease.edema is None or disease.edema.pattern != pattern or "G8" not in disease.signs:
+            continue
+        blurred = replace(disease, changes=tuple(ill_defined(disease.changes[0])))
+        pair = []
+        for one in (disease, blurred):
+            maps = painted({"L2": one})[0].maps
+            water = maps.water[maps.body == INDEX["L2"]] / (255.0 * disease.edema.intensity)
+            pair.append(float(np.mean((water > 0.1) & (water < 0.6))))
+        shares.append(pair)
+    sharp, blurry = np.median(shares, axis=0)
+    assert len(shares) > 3
+    assert blurry > 1.3 * sharp
 
 
 def test_fragment_belongs_to_its_body_and_lies_in_the_canal() -> None:

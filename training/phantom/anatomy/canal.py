@@ -117,16 +117,17 @@ def sample_canal(rng: np.random.Generator, spine: Spine) -> CanalForm:
 
 
 def canal_line(spine: Spine) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Centre line of the canal, cranial to caudal, two points per bone, and its half-depth there.
+    """Centre line of the canal, cranial to caudal, two points per bone, and its size there.
 
     Returns:
-        (n, 3) LPS mm, (n,) mm.
+        (n, 3) LPS mm; (n, 2) half-depth, mm, and half-width over half-depth.
     """
-    points, radii = [], []
+    points, sizes = [], []
     for bone in spine.bones:
         if bone.level.startswith("Co"):
             continue
-        radius = spine.canal_half_depth * SACRAL_NARROWING.get(bone.level, 1.0)
+        deep, wide = spine.canal(bone.level)
+        radius = deep * SACRAL_NARROWING.get(bone.level, 1.0)
         if bone.level.startswith("C"):
             radius *= 0.85
         offset = bone.intact.half_depth * 1.03 + radius * 0.98
@@ -134,15 +135,15 @@ def canal_line(spine: Spine) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
             points.append(
                 bone.centre + bone.axes[1] * offset + bone.axes[2] * end * bone.shape.height_rim
             )
-            radii.append(radius)
+            sizes.append((radius, wide / deep))
     # Above C2 the canal runs through the atlas to the foramen magnum.
     points = [*spine.atlas[::-1], *points]
-    radii = [radii[0], radii[0], *radii]
+    sizes = [sizes[0], sizes[0], *sizes]
     line = np.array(points)
     # The dura does not follow every corner: it spans the bends and the steps between two bodies.
     for _ in range(2):
         line[1:-1] = 0.25 * line[:-2] + 0.5 * line[1:-1] + 0.25 * line[2:]
-    return line, np.array(radii)
+    return line, np.array(sizes)
 
 
 class Course(NamedTuple):
@@ -152,12 +153,14 @@ class Course(NamedTuple):
         places: (n,) mm from its upper end.
         line: (n, 3) LPS mm: its middle.
         radius: (n,) mm: its half-depth.
+        wide: (n,) its half-width over its half-depth.
         behind_disc: (n,) 0 behind the middle of a body to 1 behind a disc.
     """
 
     places: NDArray[np.float64]
     line: NDArray[np.float64]
     radius: NDArray[np.float64]
+    wide: NDArray[np.float64]
     behind_disc: NDArray[np.float64]
 
     @property
@@ -173,7 +176,7 @@ def canal_course(spine: Spine, pitch_mm: float = PIECE_MM) -> Course:
         spine: Whose.
         pitch_mm: Largest distance of two places.
     """
-    points, radii = canal_line(spine)
+    points, sizes = canal_line(spine)
     walked = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
     places = np.linspace(0.0, walked[-1], int(walked[-1] / pitch_mm) + 2)
     # 0 behind the middle of a body, 1 behind a disc: two points per bone.
@@ -181,7 +184,8 @@ def canal_course(spine: Spine, pitch_mm: float = PIECE_MM) -> Course:
     return Course(
         places=places,
         line=CubicSpline(walked, points)(places),
-        radius=np.interp(places, walked, radii),
+        radius=np.interp(places, walked, sizes[:, 0]),
+        wide=np.interp(places, walked, sizes[:, 1]),
         behind_disc=np.interp(places, 0.5 * (walked[:-1] + walked[1:]), ends[:-1].astype(float)),
     )
 
@@ -194,7 +198,7 @@ def paint_canal(canvas: Canvas, spine: Spine, form: CanalForm) -> None:
         spine: Whose canal.
         form: What varies.
     """
-    places, line, radius, behind_disc = canal_course(spine)
+    places, line, radius, wide, behind_disc = canal_course(spine)
     content = _Content(
         form.conus_z,
         form.sac_end_z,
@@ -209,9 +213,8 @@ def paint_canal(canvas: Canvas, spine: Spine, form: CanalForm) -> None:
     steps = line[:-1] - line[1:]
     lengths = np.linalg.norm(steps, axis=1)
     axes, middles = frames_along(steps), 0.5 * (line[:-1] + line[1:])
-    wide = spine.canal_half_width / spine.canal_half_depth
     halves = 0.5 * lengths + OVERLAP_MM
-    reach = np.stack([radius[:-1] * wide + 2.0, radius[:-1] + VENTRAL_MM, halves], axis=1)
+    reach = np.stack([radius[:-1] * wide[:-1] + 2.0, radius[:-1] + VENTRAL_MM, halves], axis=1)
     first, last = canvas.grid.box_around(middles, axes, reach)
     near = np.all((last > 0) & (first < canvas.grid.shape), axis=1)
     for n in np.flatnonzero(near):
@@ -219,7 +222,7 @@ def paint_canal(canvas: Canvas, spine: Spine, form: CanalForm) -> None:
             half=float(halves[n]),
             radius_top=float(radius[n]),
             radius_bottom=float(radius[n + 1]),
-            widen=float(wide),
+            widen=float(0.5 * (wide[n] + wide[n + 1])),
             start=float(0.5 * (places[n] + places[n + 1])),
             top_z=float(line[n, 2]),
             bottom_z=float(line[n + 1, 2]),

@@ -101,12 +101,11 @@ def paint_implants(
         arches: Level to its arch: screws follow the pedicles.
         implants: What was implanted.
     """
-    tube = (spine.canal_half_depth, spine.canal_half_width)
     heads: list[list[Vector]] = [[], []]
     for level in implants.levels:
         bone = spine.bone(level)
         parts = []
-        for side, (front, back) in enumerate(_axes(bone, tube, arches[level])):
+        for side, (front, back) in enumerate(_axes(bone, spine.canal(level), arches[level])):
             along = (front - back) / np.linalg.norm(front - back)
             tip = back + along * (np.linalg.norm(front - back) + _beyond(bone, implants, front))
             head = back - along * (0.5 * HEAD_RADIUS_MM)

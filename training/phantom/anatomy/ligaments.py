@@ -23,6 +23,8 @@ from training.phantom.painting.grid import Canvas, Vector
 from training.phantom.painting.kernels import Texture, sample_texture
 from training.phantom.painting.tissues import Tissue
 
+Canal = tuple[float, float]
+
 FLAVUM_HALF_WIDTH_MM: Final = 5.0
 GANGLION_MM: Final = {"T": 2.0, "L": 2.9}
 """Half-thickness of the dorsal root ganglia of a region; necks are blocks of tissue."""
@@ -65,7 +67,7 @@ def sample_ligaments(rng: np.random.Generator, age_years: float) -> Ligaments:
 def paint_ligaments(
     canvas: Canvas,
     bones: tuple[Bone, Bone],
-    canal: tuple[float, float],
+    canals: tuple[Canal, Canal],
     arches: tuple[Arch, Arch | None],
     ligaments: Ligaments,
 ) -> None:
@@ -74,7 +76,7 @@ def paint_ligaments(
     Args:
         canvas: Painted in place; both arches are there already.
         bones: The upper and the lower bone.
-        canal: Half-depth and half-width of the canal, mm.
+        canals: Half-depth and half-width of the canal behind both bones, mm.
         arches: Of both bones; None for S1.
         ligaments: As sampled.
     """
@@ -88,13 +90,13 @@ def paint_ligaments(
     if upper.level[0] in GANGLION_MM:
         nerve = look._replace(shell=int(Tissue.NERVE), core=int(Tissue.NERVE))
         for side in (1.0, -1.0):
-            _paint(canvas, upper, _root(upper, canal, arches[0], side), nerve)
+            _paint(canvas, upper, _root(upper, canals[0], arches[0], side), nerve)
     if arches[1] is not None:
-        _paint(canvas, upper, _posterior(bones, canal, (arches[0], arches[1]), ligaments), look)
+        _paint(canvas, upper, _posterior(bones, canals, (arches[0], arches[1]), ligaments), look)
         loose = look._replace(
             shell=int(Tissue.MUSCLE), core=int(Tissue.MUSCLE), fat=ligaments.streaks, spread=14.0
         )
-        _paint(canvas, upper, [_interspinous(bones, canal, (arches[0], arches[1]))], loose)
+        _paint(canvas, upper, [_interspinous(bones, canals, (arches[0], arches[1]))], loose)
 
 
 def _paint(canvas: Canvas, bone: Bone, parts: list[Part], look: SolidLook) -> None:
@@ -131,7 +133,7 @@ def _longitudinal(upper: Bone, lower: Bone, ligaments: Ligaments, sign: float) -
     return [Part(a, b, radii) for a, b in pairwise(path)]
 
 
-def _root(bone: Bone, canal: tuple[float, float], arch: Arch, side: float) -> list[Part]:
+def _root(bone: Bone, canal: Canal, arch: Arch, side: float) -> list[Part]:
     """The ganglion under a pedicle, and the nerve that runs on outwards, forwards and down."""
     thick = GANGLION_MM[bone.level[0]] * bone.intact.half_width / 24.0
     x, y, z = foramen_roof(bone, canal, arch, side)
@@ -145,21 +147,21 @@ def _root(bone: Bone, canal: tuple[float, float], arch: Arch, side: float) -> li
 
 def _posterior(
     bones: tuple[Bone, Bone],
-    canal: tuple[float, float],
+    canals: tuple[Canal, Canal],
     arches: tuple[Arch, Arch],
     ligaments: Ligaments,
 ) -> list[Part]:
     upper, lower = bones
     parts = []
     for side in (1.0, -1.0):
-        start = np.array(lamina_edge(upper, canal, arches[0], side, top=False))
+        start = np.array(lamina_edge(upper, canals[0], arches[0], side, top=False))
         end = _in_upper(
-            upper, lower, np.array(lamina_edge(lower, canal, arches[1], side, top=True))
+            upper, lower, np.array(lamina_edge(lower, canals[1], arches[1], side, top=True))
         )
         radii = (FLAVUM_HALF_WIDTH_MM, ligaments.flavum, 2.0)
         parts.append(Part((float(start[0]), float(start[1]), float(start[2])), end, radii))
-    _, tip = spinous_axis(upper, canal, arches[0])
-    _, next_tip = spinous_axis(lower, canal, arches[1])
+    _, tip = spinous_axis(upper, canals[0], arches[0])
+    _, next_tip = spinous_axis(lower, canals[1], arches[1])
     down = _in_upper(upper, lower, np.array(next_tip))
     thick = ligaments.supra
     behind = (tip[0], tip[1] + 3.0, tip[2])
@@ -168,12 +170,12 @@ def _posterior(
 
 
 def _interspinous(
-    bones: tuple[Bone, Bone], canal: tuple[float, float], arches: tuple[Arch, Arch]
+    bones: tuple[Bone, Bone], canals: tuple[Canal, Canal], arches: tuple[Arch, Arch]
 ) -> Part:
     """A thin plate between two spinous processes."""
     upper, lower = bones
-    base, tip = spinous_axis(upper, canal, arches[0])
-    other, far = spinous_axis(lower, canal, arches[1])
+    base, tip = spinous_axis(upper, canals[0], arches[0])
+    other, far = spinous_axis(lower, canals[1], arches[1])
     a = np.array(_in_upper(upper, lower, np.array(other)))
     b = np.array(_in_upper(upper, lower, np.array(far)))
     start, end = 0.5 * (np.array(base) + a), 0.5 * (np.array(tip) + b)

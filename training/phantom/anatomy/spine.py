@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import GeometryError
-from training.phantom.anatomy.norms import SACRAL, level_names, norm_of
+from training.phantom.anatomy.norms import CANAL, SACRAL, level_names, norm_of
 from training.phantom.anatomy.posture import Posture, rotation, sample_posture
 from training.phantom.anatomy.subject import Demographics, Subject, sample_subject
 from training.phantom.numbers import held
@@ -164,7 +164,7 @@ class Spine:
     Attributes:
         subject: Who.
         bones: C2 first.
-        canal_half_depth, canal_half_width: Of the lumbar canal.
+        canal_half_depth, canal_half_width: Mean of the lumbar canal, mm.
         conus_level: Behind it the cord begins to taper; it ends 22 mm below.
         levels: Names of the presacral levels.
         atlas: (2, 3) centre of the canal at C1 and at the foramen magnum, LPS mm.
@@ -181,6 +181,14 @@ class Spine:
     atlas: Vector = field(default_factory=lambda: np.zeros((2, 3)))
     cobb_deg: float = 0.0
     slips: tuple[tuple[str, float, float], ...] = ()
+
+    def canal(self, level: str) -> tuple[float, float]:
+        """Half-depth and half-width of the canal behind a thoracic or lumbar level, mm.
+
+        Behind other levels those of the lumbar canal, which the neck and the sacrum narrow.
+        """
+        deep, wide = CANAL.get(level, (1.0, 1.0))
+        return deep * self.canal_half_depth, wide * self.canal_half_width
 
     def bone(self, level: str) -> Bone:
         """The bone of that name.
@@ -370,7 +378,7 @@ def build_spine(
     bones = _place_upwards(subject, bodies, discs, posture, rng)
     bones += _place_downwards(subject, posture, rng)
     half_depth = held(rng.normal(8.3, 0.9), 6.0, 11.5) * subject.scale
-    half_width = held(rng.normal(11.6, 1.2), 8.5, 15.0) * subject.scale
+    half_width = held(rng.normal(12.6, 1.2), 9.5, 16.0) * subject.scale
     conus = [name for name in names if name in ("T12", "L1", "L2")]
     chances = np.array([{"T12": 0.3, "L1": 0.5, "L2": 0.2}[name] for name in conus])
     return Spine(

@@ -71,16 +71,16 @@ def make_drafts(session: Session, tissue: TissueSource) -> list[Draft]:
     """Acquire all series of a study, in their order."""
     scans = _scans(session, tissue)
     before, after = [], []
-    extras, identity = session.recipe.extras, session.identity
+    extras, identity, mix = session.recipe.extras, session.identity, session.recipe.mix
     grid = scans[0].grid
     if grid is not None and identity.rng("localizer").random() < extras.localizer:
         rng = identity.rng("localizer", "noise")
         size = max(scans[0].images[0].volume.shape[1:])
-        before.append(Draft(_images(localizer(grid, session.site, size, rng))))
+        before.append(Draft(_images(localizer(grid, session.site, size, rng, mix))))
     if grid is not None and identity.rng("axial").random() < extras.axial:
         rng = identity.rng("axial", "noise")
         pixel = max(0.8, scans[0].images[0].volume.spacing.row_mm)
-        after.append(Draft(_images((axial_t2(grid, session.site, pixel, rng),))))
+        after.append(Draft(_images((axial_t2(grid, session.site, pixel, rng, mix),))))
     return [*before, *scans, *after, *_computed(session, scans)]
 
 

@@ -18,6 +18,7 @@ from models.volume import Role, Volume
 from training.phantom.dicom.pixels import STORED_MAXIMUM
 from training.phantom.dicom.vendors.header import SequenceHeader
 from training.phantom.painting.tissues import TissueGrid
+from training.phantom.scanner.mix import TRAIN, AcquisitionMix
 from training.phantom.scanner.physics import Readout, Sequence, mixture_index, signal_table
 from training.phantom.scanner.protocols import Protocol, Site, sample_protocol
 from training.phantom.scanner.sampling import SliceGeometry
@@ -28,6 +29,8 @@ _LOCALIZER_SLICES: Final = 3
 _LOCALIZER_PITCH_MM: Final = 20.0
 _AXIAL_MM: Final = 200.0
 _AXIAL_SLICES: Final = 15
+_AXIAL_THICKNESS_MM: Final = 4.0
+_AXIAL_GAP_SHARE: Final = 0.1
 _SNR: Final = 18.0
 _BRIGHT: Final = 1100.0
 _REFORMAT_SLICES: Final = 12
@@ -62,7 +65,11 @@ class ExtraStack:
 
 
 def localizer(
-    grid: TissueGrid, site: Site, matrix: int, rng: np.random.Generator
+    grid: TissueGrid,
+    site: Site,
+    matrix: int,
+    rng: np.random.Generator,
+    mix: AcquisitionMix = TRAIN,
 ) -> tuple[ExtraStack, ...]:
     """Three planes of a spoiled gradient echo through the middle of the grid.
 
@@ -71,11 +78,12 @@ def localizer(
         site: The scanner.
         matrix: Rows and columns at most.
         rng: Noise.
+        mix: What the protocol is drawn from.
     """
     matrix = min(matrix, _LOCALIZER_MATRIX)
     sequence = Sequence(Readout.GRADIENT_ECHO, site.field_t, 8.0, 3.8, flip_deg=20.0)
     protocol = replace(
-        sample_protocol(Role.T2, rng, site),
+        sample_protocol(Role.T2, rng, site, mix=mix),
         role=Role.LOCALIZER,
         sequence=replace(sequence, echo_train_length=1),
         fov_mm=(_LOCALIZER_MM, _LOCALIZER_MM),
@@ -88,24 +96,33 @@ def localizer(
     centre = _centre(grid)
     return tuple(
         ExtraStack(
-            _looked_up(grid, protocol, _slices(protocol, plane, centre), rng), protocol, plane
+            _looked_up(grid, protocol, _slices(protocol, plane, centre), rng, mix),
+            protocol,
+            plane,
         )
         for plane in (Plane.CORONAL, Plane.SAGITTAL, Plane.AXIAL)
     )
 
 
-def axial_t2(grid: TissueGrid, site: Site, pixel_mm: float, rng: np.random.Generator) -> ExtraStack:
-    """Axial T2 slices around the middle of the grid."""
+def axial_t2(
+    grid: TissueGrid,
+    site: Site,
+    pixel_mm: float,
+    rng: np.random.Generator,
+    mix: AcquisitionMix = TRAIN,
+) -> ExtraStack:
+    """Axial T2 slices around the middle of the grid; arguments as those of `localizer`."""
+    thickness = round(_AXIAL_THICKNESS_MM * mix.thickness_factor, 1)
     protocol = replace(
-        sample_protocol(Role.T2, rng, site),
+        sample_protocol(Role.T2, rng, site, mix=mix),
         fov_mm=(_AXIAL_MM, _AXIAL_MM),
         pixel_mm=pixel_mm,
-        thickness_mm=4.0,
-        gap_mm=0.4,
+        thickness_mm=thickness,
+        gap_mm=round(_AXIAL_GAP_SHARE * thickness * mix.gap_factor, 2),
         slices=_AXIAL_SLICES,
     )
     slices = _slices(protocol, Plane.AXIAL, _centre(grid))
-    return ExtraStack(_looked_up(grid, protocol, slices, rng), protocol, Plane.AXIAL)
+    return ExtraStack(_looked_up(grid, protocol, slices, rng, mix), protocol, Plane.AXIAL)
 
 
 def subtraction(after: Volume, before: Volume) -> Volume:
@@ -186,7 +203,11 @@ def _slices(protocol: Protocol, plane: Plane, centre: NDArray[np.float64]) -> Sl
 
 
 def _looked_up(
-    grid: TissueGrid, protocol: Protocol, slices: SliceGeometry, rng: np.random.Generator
+    grid: TissueGrid,
+    protocol: Protocol,
+    slices: SliceGeometry,
+    rng: np.random.Generator,
+    mix: AcquisitionMix,
 ) -> Volume:
     """The signal of the tissue at every voxel centre, with Rician noise, 0 outside the grid."""
     flat, inside = _nearest(grid, slices)
@@ -194,7 +215,7 @@ def _looked_up(
     signal = table[mixture_index(grid).ravel()[flat]] * inside
     bright = max(float(np.percentile(signal, 99)), 1e-6)
     noise = rng.standard_normal((2, *slices.shape), dtype=np.float32) * np.float32(
-        bright / _SNR / 2
+        bright / (_SNR * mix.snr_factor) / 2
     )
     magnitude = np.hypot(signal + noise[0], noise[1]) * np.float32(_BRIGHT / bright)
     array = np.clip(np.rint(magnitude), 0.0, STORED_MAXIMUM).astype(np.float32)

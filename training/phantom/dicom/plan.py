@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from training.phantom.painting.tissues import Tissue
 from training.phantom.scanner.conditions import Conditions, draw_conditions
 from training.phantom.scanner.physics import DixonPart, Readout, Suppression
 from training.phantom.scanner.protocols import Protocol, Site, dixon_part, sample_protocol
+
+Value = TypeVar("Value")
 
 ENHANCEMENT: Final = {
     Tissue.SLOW_BLOOD: 2.0,
@@ -70,15 +72,19 @@ def plan_scans(recipe: StudyRecipe, site: Site, identity: Identity) -> list[Plan
 
 def _fixed_by(recipe: StudyRecipe, protocol: Protocol) -> Protocol:
     """A protocol with what the recipe fixes; the gap stays the protocol's part of the thickness."""
-    thickness = recipe.thickness_mm or protocol.thickness_mm
+    thickness = _first(recipe.thickness_mm, protocol.thickness_mm)
     return replace(
         protocol,
-        fov_mm=recipe.fov_mm or protocol.fov_mm,
-        pixel_mm=recipe.pixel_mm or protocol.pixel_mm,
+        fov_mm=_first(recipe.fov_mm, protocol.fov_mm),
+        pixel_mm=_first(recipe.pixel_mm, protocol.pixel_mm),
         thickness_mm=thickness,
         gap_mm=round(protocol.gap_mm * thickness / protocol.thickness_mm, 2),
-        slices=recipe.slices or protocol.slices,
+        slices=_first(recipe.slices, protocol.slices),
     )
+
+
+def _first(fixed: Value | None, drawn: Value) -> Value:
+    return drawn if fixed is None else fixed
 
 
 def _conditions(

@@ -12,8 +12,10 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+import numpy as np
 from pydicom.uid import ExplicitVRLittleEndian
 
+from models.errors import GeometryError
 from models.volume import Role
 from training.phantom.dicom.pixels import PixelStyle
 from training.phantom.scanner.mix import TRAIN, AcquisitionMix
@@ -108,9 +110,10 @@ class StudyRecipe:
             acquisition and is written as one stack per part.
         site: The scanner; drawn when None.
         dixon_parts: Which images of a Dixon acquisition are stored.
-        gradient_echo_dixon: A gradient-echo Dixon in place of a T2 turbo spin echo.
-        pixel_mm, thickness_mm, slices: Fixed for all series when given.
-        fov_mm: Fixed (rows, columns) field of view when given.
+        gradient_echo_dixon: A gradient-echo Dixon in place of a T2 turbo spin echo; drawn by the
+            mix's share when None.
+        pixel_mm, thickness_mm, slices: Fixed for all series when given, above 0.
+        fov_mm: Fixed (rows, columns) field of view when given, above 0.
         angulation_deg: Standard deviation of the tilt between the series' planes; only where the
             tissue can be painted in any plane.
         motion_mm: Standard deviation of the patient's shift between series.
@@ -121,12 +124,16 @@ class StudyRecipe:
         transfer_syntax_uid: Of the stored instances.
         mix: What scanners, protocols and faults are drawn from.
         clean: No ghosts, failing suppression or saturation bands: for demonstrations.
+
+    Raises:
+        GeometryError: On construction, when a fixed size or count is not above 0, or a spread is
+            below 0.
     """
 
     roles: tuple[Role, ...]
     site: Site | None = None
     dixon_parts: tuple[DixonPart, ...] = DIXON_PARTS
-    gradient_echo_dixon: bool = False
+    gradient_echo_dixon: bool | None = False
     pixel_mm: float | None = None
     thickness_mm: float | None = None
     slices: int | None = None
@@ -140,3 +147,21 @@ class StudyRecipe:
     transfer_syntax_uid: str = ExplicitVRLittleEndian
     mix: AcquisitionMix = TRAIN
     clean: bool = False
+
+    def __post_init__(self) -> None:
+        rows_mm, columns_mm = (None, None) if self.fov_mm is None else self.fov_mm
+        for name, value in (
+            ("pixel_mm", self.pixel_mm),
+            ("thickness_mm", self.thickness_mm),
+            ("slices", self.slices),
+            ("rows of fov_mm", rows_mm),
+            ("columns of fov_mm", columns_mm),
+        ):
+            if value is not None and not 0 < value < np.inf:
+                raise GeometryError(f"{name} must be above 0, not {value}")
+        for name, spread in (
+            ("angulation_deg", self.angulation_deg),
+            ("motion_mm", self.motion_mm),
+        ):
+            if not 0 <= spread < np.inf:
+                raise GeometryError(f"{name} must not be below 0, but is {spread}")

@@ -90,7 +90,7 @@ def _sign(code: str, stage: str = "acute") -> Run:
     return _fracture_where(lambda d: code in d.signs, stage, "wedge")
 
 
-def _with_mass(code: str) -> Run:
+def _tumour_with(code: str) -> Run:
     def sample(rng: np.random.Generator) -> tuple[Disease, ...]:
         disease = sample_metastasis(rng, fractured=True)
         while code not in disease.signs:
@@ -128,6 +128,9 @@ _RUNS: Final[Mapping[str, Run]] = MappingProxyType(
         "fracture_edema_diffuse": _pattern("diffuse"),
         "fracture_line": _sign("G1"),
         "fracture_retropulsion": _sign("G3"),
+        "fracture_epidural_haematoma": _sign("B3"),
+        "fracture_paraspinal_haematoma": _sign("B5"),
+        "fracture_ill_defined": _sign("B7"),
         "fracture_subacute": _plain("subacute", "wedge"),
         "fracture_unhealed_fluid": _sign("G4", "unhealed_cleft"),
         "fracture_unhealed_gas": _sign("G5", "unhealed_cleft"),
@@ -138,11 +141,12 @@ _RUNS: Final[Mapping[str, Run]] = MappingProxyType(
         "metastasis_blastic": _one(partial(sample_metastasis, kind="blastic", fractured=False)),
         "metastasis_mixed": _one(partial(sample_metastasis, kind="mixed", fractured=False)),
         "pathological_fracture": _one(partial(sample_metastasis, kind="lytic", fractured=True)),
-        "pathological_convex_wall": _with_mass("B1"),
-        "pathological_pedicle": _with_mass("B2"),
-        "pathological_epidural": _with_mass("B3"),
-        "pathological_encasing": _with_mass("B4"),
-        "pathological_paraspinal": _with_mass("B5"),
+        "pathological_convex_wall": _tumour_with("B1"),
+        "pathological_pedicle": _tumour_with("B2"),
+        "pathological_epidural": _tumour_with("B3"),
+        "pathological_encasing": _tumour_with("B4"),
+        "pathological_paraspinal": _tumour_with("B5"),
+        "pathological_angled_endplate": _tumour_with("B9"),
         "marrow_disease_even": _marrow("even"),
         "marrow_disease_salt_and_pepper": _marrow("salt_and_pepper"),
         "marrow_disease_focal": _marrow("focal"),

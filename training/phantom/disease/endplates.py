@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from training.phantom.disease.marrow import corner_ball, faint, halo, lognormal, plain, wet_band
-from training.phantom.disease.metastasis import paraspinal_mass
+from training.phantom.disease.masses import paraspinal_mass
 from training.phantom.disease.model import DiscDisease, Disease
 from training.phantom.disease.parts import (
     BALL,

@@ -8,8 +8,10 @@ from typing import Final
 import numpy as np
 
 from training.phantom.disease.marrow import lognormal, plain, wet_band, wet_patches
+from training.phantom.disease.masses import haematoma_rim, haematomas
 from training.phantom.disease.model import Disease, Edema
 from training.phantom.disease.parts import (
+    BAND,
     EVERYWHERE,
     PATCHES,
     Arch,
@@ -22,7 +24,15 @@ from training.phantom.disease.parts import (
     Rim,
     Sheet,
 )
-from training.phantom.disease.signs import drawn, endplate_sign
+from training.phantom.disease.signs import (
+    ENCASING,
+    HAEMATOMA,
+    UNDEFORMED_SCALE,
+    drawn,
+    either,
+    endplate_sign,
+    sample_shape,
+)
 from training.phantom.numbers import held
 from training.phantom.painting.kernels import sample_texture
 from training.phantom.painting.tissues import EDEMA_FREE_WATER, Tissue
@@ -49,6 +59,12 @@ _BRIGHTNESS: Final = {
 
 FAINTEST: Final = (EDEMA_FREE_WATER + 5) / 255
 """An unhealed fracture is edematous in the truth, however faint."""
+
+WHOLE_EXTENT: Final = 0.94
+"""Edema of more of the marrow than this spares none of it, and has no margin."""
+
+SEAM_SD: Final = 0.35
+"""Width of a step of ill-defined patches, in standard deviations of their texture."""
 
 _PATTERNS: Final = {
     "acute": (0.47, 0.18, 0.35),
@@ -123,7 +139,7 @@ def sample_fracture(
 def _sample_shape(rng: np.random.Generator, stage: str) -> str:
     if stage in ("acute", "subacute") and rng.random() < UNDEFORMED:
         return "none"
-    return str(rng.choice(("wedge", "biconcave", "crush", "pincer"), p=(0.50, 0.29, 0.16, 0.05)))
+    return sample_shape(rng, pathological=False)
 
 
 def sample_loss(rng: np.random.Generator, stage: str) -> float:
@@ -143,7 +159,7 @@ def _sample_signs(
 ) -> frozenset[str]:
     signs: set[str] = set()
     if shape != "none":
-        signs |= endplate_sign(rng, pathological=False)
+        signs |= endplate_sign(rng, shape, pathological=False)
         if drawn(rng, "B1", pathological=False):
             signs.add("B1")
     if edema is not None and stage != "cemented":
@@ -159,17 +175,19 @@ def _edema_signs(
     rng: np.random.Generator, edema: Edema, *, deformed: bool, fresh: bool
 ) -> set[str]:
     scale = 1.0 if fresh else 0.6
-    signs = {c for c in ("G1", "G8", "B7") if drawn(rng, c, pathological=False)}
-    if "G8" in signs:
-        signs.discard("B7")
+    outside = scale if deformed else scale * UNDEFORMED_SCALE
+    signs = {"G1"} if drawn(rng, "G1", pathological=False) else set()
     if drawn(rng, "B2", pathological=False, scale=scale):
         signs.add("B2")
+    signs |= {c for c in ("B3", "B5") if drawn(rng, c, pathological=False, scale=outside)}
+    if "B3" in signs and rng.random() < ENCASING.benign:
+        signs.add("B4")
     if deformed:
-        signs |= {c for c in ("G3", "G4", "G5") if drawn(rng, c, pathological=False, scale=scale)}
-        if "G5" in signs:
-            signs.discard("G4")
-    if edema.extent < 0.94:
-        signs.add("G2")
+        if drawn(rng, "G3", pathological=False, scale=scale):
+            signs.add("G3")
+        signs |= either(rng, "G5", "G4", pathological=False, scale=scale)
+    if edema.extent < WHOLE_EXTENT:
+        signs |= {"G2"} | either(rng, "B7", "G8", pathological=False)
     elif edema.fat_ratio < 0.45:
         signs.add("B6")
     if edema.fat_ratio < 0.3:
@@ -184,10 +202,10 @@ def _with_stage_parts(rng: np.random.Generator, disease: Disease) -> Disease:
     sheets: list[Sheet] = []
     changes = list(disease.changes)
     superior = disease.endplate != "inferior"
-    if "G8" in disease.signs and changes:
+    if "G8" in disease.signs:
         changes[0] = changes[0]._replace(softness=min(changes[0].softness, 2.2))
-    if "B7" in disease.signs and changes:
-        changes[0] = changes[0]._replace(softness=6.0, wander=2.5)
+    if "B7" in disease.signs:
+        changes[:1] = ill_defined(changes[0])
     if "G1" in disease.signs:
         sheets.append(fracture_line(rng, superior=superior))
     if disease.stage in ("healed", "refractured", "cemented") and rng.random() < 0.5:
@@ -205,11 +223,23 @@ def _with_stage_parts(rng: np.random.Generator, disease: Disease) -> Disease:
         changes=tuple(changes),
         sheets=tuple(sheets),
         blobs=blobs,
-        masses=masses,
+        masses=masses + haematomas(rng, disease.signs),
         arches=_wet_pedicles(rng) if "B2" in disease.signs else (),
         rims=_haematoma(rng, disease),
         fragments=(fragment(rng, disease.edema),) if "G3" in disease.signs else (),
     )
+
+
+def ill_defined(edema: Change) -> list[Change]:
+    """Edema without a margin: a band fades over 6 mm, patches pale outwards in steps."""
+    if edema.form == BAND:
+        return [edema._replace(softness=6.0, wander=2.5)]
+    # Together they take the fat that one sharp patch takes, where all three overlap.
+    paler = edema._replace(fat_ratio=edema.fat_ratio ** (1 / 3))
+    return [
+        paler._replace(cut=edema.cut + step * SEAM_SD, water=edema.water * (0.7 + 0.3 * step))
+        for step in (-1, 0, 1)
+    ]
 
 
 def fracture_line(rng: np.random.Generator, *, superior: bool) -> Sheet:
@@ -338,20 +368,11 @@ def _wet_pedicles(rng: np.random.Generator) -> tuple[Arch, ...]:
 
 
 def _haematoma(rng: np.random.Generator, disease: Disease) -> tuple[Rim, ...]:
-    """A thin even rim of blood and edema around a third of acute deformed bodies."""
     if disease.stage not in ("acute", "refractured") or disease.fracture == "none":
         return ()
-    if rng.random() >= 0.45:
+    if "B5" in disease.signs or rng.random() >= HAEMATOMA:
         return ()
-    return (
-        Rim(
-            thickness=float(rng.uniform(1.2, 4.0)),
-            back=float(rng.uniform(0.0, 0.6)),
-            tissue=int(Tissue.SOFT_MASS),
-            fat=float(rng.uniform(25.0, 60.0)),
-            rough=sample_texture(rng, 7.0),
-        ),
-    )
+    return (haematoma_rim(rng),)
 
 
 def fragment(rng: np.random.Generator, edema: Edema | None) -> Fragment:

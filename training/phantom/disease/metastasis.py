@@ -15,6 +15,7 @@ from training.phantom.disease.fracture import (
     solid_fill,
 )
 from training.phantom.disease.marrow import halo, lognormal, plain, wet_patches
+from training.phantom.disease.masses import epidural_mass, haematoma_rim, paraspinal_mass
 from training.phantom.disease.model import Disease, Edema, Lesion
 from training.phantom.disease.parts import (
     PATCHES,
@@ -26,15 +27,21 @@ from training.phantom.disease.parts import (
     Fill,
     Mass,
 )
-from training.phantom.disease.signs import ENCASING, RATES, drawn, endplate_sign
+from training.phantom.disease.signs import (
+    ENCASING,
+    HAEMATOMA,
+    RATES,
+    UNDEFORMED_SCALE,
+    drawn,
+    either,
+    endplate_sign,
+    sample_shape,
+)
 from training.phantom.numbers import held
 from training.phantom.painting.kernels import sample_texture
 from training.phantom.painting.tissues import Tissue
 
 KIND_SHARES: Final = {"lytic": 0.66, "blastic": 0.14, "mixed": 0.20}
-
-UNFRACTURED_SCALE: Final = 0.4
-"""Signs of spread outside the body are rarer while it stands."""
 
 
 def sample_metastasis(
@@ -53,7 +60,7 @@ def sample_metastasis(
     extent = float(rng.uniform(0.92, 1.0) if complete else rng.uniform(0.12, 0.65))
     # What fat is left in the lesion, of the neighbours' (Schmeel 2018: 9 +- 9 %).
     fat_ratio = held(rng.normal(0.10, 0.12), 0.02, 0.5)
-    signs = _sample_signs(rng, fractured=fractured)
+    signs = _sample_signs(rng, fractured=fractured, complete=complete)
     if complete:
         signs.add("B6")
         signs.discard("G2")
@@ -73,22 +80,26 @@ def sample_metastasis(
     return _with_spread(rng, replace(disease, changes=changes, blobs=blobs))
 
 
-def _sample_signs(rng: np.random.Generator, *, fractured: bool) -> set[str]:
-    scale = 1.0 if fractured else UNFRACTURED_SCALE
-    signs = {c for c in ("B2", "B3", "B5") if drawn(rng, c, pathological=True, scale=scale)}
-    signs.add("B7" if drawn(rng, "B7", pathological=True) else "G8")
-    if "B3" in signs and rng.random() < ENCASING:
+def _sample_signs(rng: np.random.Generator, *, fractured: bool, complete: bool) -> set[str]:
+    scale = 1.0 if fractured else UNDEFORMED_SCALE
+    signs = {
+        code
+        for code in ("B1", "B2", "B3", "B5")
+        if drawn(rng, code, pathological=True, scale=scale)
+    }
+    if "B3" in signs and rng.random() < ENCASING.pathological:
         signs.add("B4")
-    if drawn(rng, "B1", pathological=True, scale=scale):
-        signs.add("B1")
+    if not complete:
+        signs |= either(rng, "B7", "G8", pathological=True)
     if not fractured:
         return signs
-    signs |= {c for c in ("G1", "G3", "G4", "G5") if drawn(rng, c, pathological=True)}
-    return signs | endplate_sign(rng, pathological=True)
+    signs |= {code for code in ("G1", "G3") if drawn(rng, code, pathological=True)}
+    return signs | either(rng, "G5", "G4", pathological=True)
 
 
 def _fractured(rng: np.random.Generator, disease: Disease) -> Disease:
-    shape = str(rng.choice(("wedge", "biconcave", "crush"), p=(0.40, 0.28, 0.32)))
+    shape = sample_shape(rng, pathological=True)
+    stage = str(rng.choice(("acute", "subacute"), p=(0.75, 0.25)))
     edema = None
     if disease.lesion is not None and disease.lesion.extent < 0.8:
         intensity = held(lognormal(rng, 0.26, 0.4), 0.19, 0.8)
@@ -99,14 +110,17 @@ def _fractured(rng: np.random.Generator, disease: Disease) -> Disease:
         sheets.append(fracture_line(rng, superior=superior))
     if disease.signs & {"G4", "G5"}:
         sheets += cleft(rng, superior=superior, gas="G5" in disease.signs)
+    bleeds = stage == "acute" and "B5" not in disease.signs and rng.random() < HAEMATOMA
     return replace(
         disease,
-        stage=str(rng.choice(("acute", "subacute"), p=(0.75, 0.25))),
+        stage=stage,
         fracture=shape,
         endplate="superior" if superior else "inferior",
         loss=sample_loss(rng, "subacute"),
         edema=edema,
+        signs=disease.signs | endplate_sign(rng, shape, pathological=True),
         sheets=tuple(sheets),
+        rims=(haematoma_rim(rng),) if bleeds else (),
         fragments=(fragment(rng, edema),) if "G3" in disease.signs else (),
     )
 
@@ -191,37 +205,6 @@ def _eaten_pedicle(rng: np.random.Generator, lesion: Lesion | None) -> Arch:
     )
 
 
-def epidural_mass(rng: np.random.Generator, *, encasing: bool) -> Mass:
-    """Tumour behind the posterior wall: two lobes, and more around the sac if encasing."""
-    thick = float(rng.uniform(2.5, 6.5))
-    tall = float(rng.uniform(7.0, 16.0))
-    lean = float(rng.normal(0.0, 0.08))
-    side = [
-        Ball(lean + s * 0.24, 1.0, 0.0, float(rng.uniform(5.5, 9.0)), thick, tall)
-        for s in (-1.0, 1.0)
-    ]
-    if encasing:
-        side += [
-            Ball(s * 0.52, 1.45, 0.0, float(rng.uniform(3.0, 5.0)), 9.0, 0.8 * tall)
-            for s in (-1.0, 1.0)
-        ]
-    return Mass(tuple(side), 1, int(Tissue.SOFT_MASS), 2.0, 0.5, sample_texture(rng, 6.0))
-
-
-def paraspinal_mass(rng: np.random.Generator, tissue: Tissue) -> Mass:
-    """A lobulated mass beside or before the body."""
-    side = float(rng.choice((-1.0, 1.0)))
-    at = np.array([side * rng.uniform(0.5, 1.1), -rng.uniform(0.3, 1.0), rng.normal(0.0, 0.3)])
-    at *= max(1.0, 1.15 / float(np.hypot(at[0], at[1])))
-    size = float(rng.uniform(6.0, 14.0))
-    balls = []
-    for _ in range(3):
-        shift = rng.normal(0.0, (0.18, 0.18, 0.35))
-        wide = size * rng.uniform(0.6, 1.0, 3)
-        balls.append(Ball(*(float(v) for v in (*(at + shift), *wide))))
-    return Mass(tuple(balls), 0, int(tissue), 2.0, 0.9, sample_texture(rng, 6.0))
-
-
 class MarrowPattern(NamedTuple):
     """Diffuse marrow disease of a whole spine: pattern, fat left of what was, free water 0..255."""
 
@@ -242,9 +225,11 @@ def sample_marrow_disease(rng: np.random.Generator, spine: MarrowPattern) -> Dis
     pattern, ratio, water = spine
     ratio = held(ratio * rng.normal(1.0, 0.1), 0.04, 0.5)
     extent = {"even": 1.0, "salt_and_pepper": 0.5, "focal": 0.3}[pattern]
-    signs = {"B7", "B12"}
+    signs = {"B12"}
     if pattern == "even":
         signs |= {"B6"} | ({"B10", "B11"} if ratio < 0.3 else set())
+    else:
+        signs.add("B7")
     lesion = Lesion("diffuse", extent, ill_defined=True)
     disease = Disease(etiology="pathological", lesion=lesion, signs=frozenset(signs))
     if rng.random() < 0.12:

@@ -13,6 +13,16 @@ DEEPEST_DISHES: Final = 0.86
 """Both dishes together take at most this part of the rim height: some bone is always left."""
 
 
+KINK_WIDTH: Final = (0.26, 0.4)
+"""Half-width of an angled endplate's kink, in parts of the half-depth."""
+
+FLATTENED: Final = 0.3
+"""What the endplate that has not broken keeps of its dish in a body whose other one caved in."""
+
+LEAST_CRUSHED: Final = 0.7
+"""Part of the loss that both rims of a crushed body share at least."""
+
+
 def deform(intact: BodyShape, disease: Disease, rng: np.random.Generator) -> BodyShape:
     """The body's shape under a disease.
 
@@ -109,10 +119,18 @@ def _pincer(intact: BodyShape, disease: Disease, rng: np.random.Generator) -> Bo
 def _depressed(
     shape: BodyShape, intact: BodyShape, disease: Disease, rng: np.random.Generator
 ) -> BodyShape:
-    """Dish the endplates until the middle height has lost `disease.loss`."""
+    """Dish the endplates until the middle height has lost `disease.loss`.
+
+    An angled endplate (B9) is driven in along a narrow wedge beside the middle, as far off it as
+    lets the middle lose what it must.
+    """
     upper, lower = _shares(disease, rng)
-    centres = rng.normal((-0.02, 0.05), 0.12)
-    widths = rng.uniform(0.48, 0.85, 2)
+    if "B9" in disease.signs:
+        widths = rng.uniform(*KINK_WIDTH, 2)
+        centres = rng.choice((-1.0, 1.0)) * rng.uniform(0.3, 0.6, 2) * widths
+    else:
+        centres = rng.normal((-0.02, 0.05), 0.12)
+        widths = rng.uniform(0.48, 0.85, 2)
     shape = shape._replace(
         dish_centre_superior=float(centres[0]) if upper else shape.dish_centre_superior,
         dish_width_superior=float(widths[0]) if upper else shape.dish_width_superior,
@@ -134,30 +152,46 @@ def _with_endplates(
     """Concave (G7) or angled (B9) endplates of wedged and crushed bodies."""
     if disease.fracture in ("biconcave", "pincer"):
         return shape
-    # The middle height must not lose more than the named loss, or the shape would be biconcave.
-    spare = max(0.0, shape.height_middle - intact.height_middle * (1 - disease.loss))
     if "B9" in disease.signs:
-        deep = min(spare, float(rng.uniform(2.0, 4.0)))
-        place, width = float(rng.choice((-0.45, 0.4))), float(rng.uniform(0.2, 0.3))
-        gain = 1.0
+        deep = float(rng.uniform(2.0, 4.0))
+        place, width = float(rng.choice((-0.45, 0.4))), float(rng.uniform(*KINK_WIDTH))
     elif "G7" in disease.signs:
+        deep = float(rng.uniform(1.5, 3.5))
         place, width = float(rng.uniform(-0.4, 0.1)), float(rng.uniform(0.5, 0.8))
-        gain = float(np.exp(-((place / width) ** 2)))
-        deep = min(spare / max(gain, 0.3), float(rng.uniform(1.0, 3.5)))
     else:
         return shape._replace(
             dish_superior=0.6 * shape.dish_superior, dish_inferior=0.8 * shape.dish_inferior
         )
+    # The broken endplate caves in by `deep`; the other gives way as a whole and flattens.
     if disease.endplate == "inferior":
-        return shape._replace(
+        caved = shape._replace(
             dish_inferior=shape.dish_inferior + deep,
             dish_centre_inferior=place,
             dish_width_inferior=width,
+            dish_superior=FLATTENED * shape.dish_superior,
         )
+    else:
+        caved = shape._replace(
+            dish_superior=shape.dish_superior + deep,
+            dish_centre_superior=place,
+            dish_width_superior=width,
+            dish_inferior=FLATTENED * shape.dish_inferior,
+        )
+    return _raised(caved, intact, disease)
+
+
+def _raised(shape: BodyShape, intact: BodyShape, disease: Disease) -> BodyShape:
+    """Rims that have sunk less, so that the middle of a crushed body loses no more than the loss.
+
+    They give way by `LEAST_CRUSHED` of the loss at least, or the shape would be biconcave.
+    """
+    if disease.fracture != "crush":
+        return shape
+    missing = max(0.0, intact.height_middle * (1 - disease.loss) - shape.height_middle)
+    most = 1 - LEAST_CRUSHED * disease.loss
     return shape._replace(
-        dish_superior=shape.dish_superior + deep,
-        dish_centre_superior=place,
-        dish_width_superior=width,
+        height_anterior=min(shape.height_anterior + missing, most * intact.height_anterior),
+        height_posterior=min(shape.height_posterior + missing, most * intact.height_posterior),
     )
 
 

@@ -70,7 +70,7 @@ def _mass(canvas: Canvas, whole: Patch, bone: Bone, spine: Spine, mass: Mass) ->
     if mass.epidural:
         # Epidural balls are given from the wall: y = 1 is its middle, 1.5 half a canal behind.
         behind = np.array([ball.y - 1.0 for ball in mass.balls])
-        rows[:, 1] = bone.shape.half_depth + 2.0 * behind * spine.canal_half_depth
+        rows[:, 1] = bone.shape.half_depth + 2.0 * behind * spine.canal(bone.level)[0]
     margin = 3.0 * mass.rough_mm
     low = (rows[:, :3] - rows[:, 3:]).min(axis=0) - margin
     high = (rows[:, :3] + rows[:, 3:]).max(axis=0) + margin

@@ -70,8 +70,7 @@ def _geometry(chain: _Chain, level: str) -> GeometryTruth | None:
     beside = chain.beside(level)
     above, below = (chain.outline(name) for name in beside)
     spine = chain.scene.spine
-    tube = (spine.canal_half_depth, spine.canal_half_width)
-    left, right = pedicles_of(own, tube, chain.scene.arches[level])
+    left, right = pedicles_of(own, spine.canal(level), chain.scene.arches[level])
     return GeometryTruth(
         posterior_wall=wall_of(own, above, below, chain.bounds.fragments[level]),
         canal=canal_of(canal, (chain.stretch(beside[0]), chain.stretch(beside[1]))),

@@ -26,7 +26,7 @@ def pedicles_of(
 
     Args:
         own: Outline of the body.
-        canal_mm: Half-depth and half-width of the spine's canal, by which pedicles are placed.
+        canal_mm: Half-depth and half-width of the level's canal, by which pedicles are placed.
         arch: Of the same level.
 
     Returns:

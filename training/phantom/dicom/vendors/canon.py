@@ -62,8 +62,10 @@ def _descriptions(scan: Scan) -> tuple[str, ...]:
         return ("Scano", "Locator")
     if scan.dixon_part is not None:
         return (f"WFST1_{plane}",) if scan.gradient_echo else (f"WFST2_{plane}",)
-    if scan.inverted:
+    if scan.short_inversion:
         return (f"{plane} T2W Stir", "Sag STIR2D T2W", "OSag FIR (fat suppr")
+    if scan.inverted:
+        return (f"{plane} T1W FLAIR", f"{plane} T1 FLAIR")
     weight = "T2" if scan.long_repetition else "T1"
     if scan.fat_saturated:
         return (f"FS{weight}_{plane}c", f"FS{weight}_{plane}")

@@ -88,8 +88,10 @@ def _descriptions(scan: Scan) -> tuple[str, ...]:
         return ("SURVEY", "Survey_SHC")
     if scan.dixon_part is not None:
         return ("mDIXON_FFE",) if scan.gradient_echo else ("T2W_mDIXON_TSE", "mDIXON_TSE")
-    if scan.inverted:
+    if scan.short_inversion:
         return ("STIR_longTE", f"STIR_{plane}", f"{plane} STIR_TSE")
+    if scan.inverted:
+        return ("T1W_FLAIR", f"T1W_FLAIR_{plane}", "T1W_IR_TSE")
     weight = "T2W" if scan.long_repetition else "T1W"
     if scan.fat_saturated:
         kind = "SPAIR" if scan.protocol.sequence.suppression is Suppression.SPAIR else "SPIR"

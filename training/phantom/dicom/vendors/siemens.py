@@ -109,15 +109,16 @@ def _descriptions(scan: Scan) -> tuple[str, ...]:
     if scan.protocol.role is Role.LOCALIZER:
         return ("localizer", "loc_3pl")
     if scan.dixon_part is not None:
-        if scan.gradient_echo:
-            return (f"t1_vibe_dixon_{plane}",)
-        return (f"t2_tse_dixon_{plane}_320", f"t2_tse_dixon_{plane}")
-    if scan.inverted:
+        spin = (f"t2_tse_dixon_{plane}_320", f"t2_tse_dixon_{plane}")
+        return (f"t1_vibe_dixon_{plane}",) if scan.gradient_echo else spin
+    if scan.short_inversion:
         upper = plane.upper()
         return (
             f"t2_tirm_{plane}", f"t2_tirm_{plane}_p2", f"T2_TSE_STIR_{upper}_P2",
             f"T2_TIRM_FS_{upper}",
         )  # fmt: skip
+    if scan.inverted:
+        return (f"t1_tse_dark-fluid_{plane}", f"t1_tse_dark-fluid_{plane}_p2", f"t1_flair_{plane}")
     weight = "t2" if scan.long_repetition else "t1"
     if scan.fat_saturated:
         spair = scan.protocol.sequence.suppression is Suppression.SPAIR

@@ -64,8 +64,10 @@ def _descriptions(scan: Scan) -> tuple[str, ...]:
         return ("scout", "3plane_scout")
     if scan.dixon_part is not None:
         return (f"t1_quick3d_wfi_{plane}",) if scan.gradient_echo else (f"t2_fse_wfi_{plane}",)
-    if scan.inverted:
+    if scan.short_inversion:
         return (f"t2_tirm_{plane}", f"t2_fse_stir_{plane}")
+    if scan.inverted:
+        return (f"t1_fse_flair_{plane}", f"t1_flair_{plane}")
     weight = "t2" if scan.long_repetition else "t1"
     if scan.fat_saturated:
         return (f"{weight}_fse_fs_{plane}",)
