@@ -63,8 +63,9 @@ def _wedge(rng: np.random.Generator) -> Disease:
 
 def _wet(disease: Disease) -> bool:
     edema = disease.edema
-    bright = edema is not None and edema.extent > 0.4 and edema.intensity > 0.5
-    return bright and 0.22 < disease.loss < 0.4 and not disease.signs & {"G3", "B1", "B2"}
+    if edema is None or edema.pattern != "band" or edema.extent <= 0.3 or edema.intensity <= 0.5:
+        return False
+    return 0.22 < disease.loss < 0.4 and not disease.signs & {"G3", "B1", "B2"}
 
 
 def _healed(rng: np.random.Generator) -> Disease:
