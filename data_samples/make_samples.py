@@ -105,7 +105,7 @@ SAMPLES: Final[Mapping[str, Sample]] = {
         },
         roles=DIXON_T1,
         site=Site("siemens", 3.0),
-        slices=10,
+        slices=12,
     ),
 }
 

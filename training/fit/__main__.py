@@ -57,7 +57,12 @@ def run_recipe(recipe: FitRecipe, run: Path, processes: Processes | None = None)
 
 
 def _train(recipe: FitRecipe, run: Path, processes: Processes, learned: Split) -> None:
+    # The first process reads and draws for all; the others then find it done.
+    if not processes.first:
+        processes.wait()
     trainee = prepare(recipe, run, learned)
+    if processes.first:
+        processes.wait()
     with progress_bar("training") as progress:
 
         def told(step: int, _losses: Mapping[str, float]) -> None:

@@ -29,6 +29,7 @@ from training.localiser.crops import Crop, CropSettings, Scan, cut, scan_scene
 from training.localiser.loss import localiser_loss
 from training.phantom.recipe import PhantomRecipe, load_teaching_recipe
 from training.phantom.recipe import load_recipe as load_phantom
+from training.phantom.stamp import PHANTOM_VERSION
 
 ROUND_SCANS: Final = 4
 """Scans whose crops are mixed: neighbours in a batch should not be of one patient."""
@@ -160,7 +161,7 @@ def localiser_trainee(
     """
     crops = crops or CropSettings()
     phantom = load_teaching_recipe(recipe.data.phantom) if recipe.data.phantom else None
-    told = f"{recipe.data.phantom}"
+    told = f"{phantom} {PHANTOM_VERSION}"
     scans: list[Scan] = []
     rng = np.random.default_rng(VALIDATION_SEED)
     if manifest is not None:

@@ -62,6 +62,13 @@ class ScorerTrainee:
                 f"{levels} levels to train on (at least {FEWEST_LEVELS} are needed) and "
                 f"{len(self.validation.crops)} to validate with (at least 1)"
             )
+        for name in ("labelled", "validation"):
+            pool = getattr(self, name)
+            if pool.crops and not any(_answers(pool).values()):
+                raise TooFewLevelsError(
+                    f"none of the {len(pool.crops)} {name} levels says anything of "
+                    f"{', '.join(REPORTED)}: the manifest has no such labels"
+                )
         self._weights = _weights_of(self.labelled, self.synthetic)
 
     @property
@@ -169,6 +176,11 @@ def _weights_of(labelled: LevelPool, synthetic: LevelPool) -> dict[str, Tensor]:
         return {"labelled": positive_weights(own), "synthetic": positive_weights(own)}
     weights = positive_weights(drawn)
     return {"labelled": matched_weights(own, drawn, weights), "synthetic": weights}
+
+
+def _answers(pool: LevelPool) -> dict[str, int]:
+    targets = np.stack(pool.targets)
+    return {name: int(np.isfinite(targets[:, HEADS.index(name)]).sum()) for name in REPORTED}
 
 
 def _positives(pool: LevelPool) -> dict[str, int]:

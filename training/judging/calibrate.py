@@ -38,8 +38,9 @@ from training.datasets.selection import chosen, data_digest
 from training.judging.cases import TASKS, Judged, joined
 from training.judging.errors import JudgingError, TooFewCasesError
 from training.judging.evaluate import open_model, progress_bar
+from training.judging.learned import learned_parts, require_unseen
 from training.judging.reading import Model, read_cases
-from training.judging.rebundle import resealed
+from training.judging.rebundle import require_version, resealed
 from training.judging.thresholds import (
     Before,
     FittedTask,
@@ -272,16 +273,11 @@ def answering(
             or the run is another one.
     """
     trained = model.scorer.metadata[SECTION].get("trained", {})
-    learned = {Split(part) for part in trained.get("learned_parts", ())}
     splits = {row.split for row in manifest.rows}
     if run is None:
-        if seen := splits & learned:
-            raise JudgingError(
-                f"the candidate learned from the part {' and '.join(sorted(seen))}: choose others "
-                "with --split, or name the crossed run that it is of with --run"
-            )
+        require_unseen(model.scorer, manifest)
         return [Answering(manifest, model)]
-    if learned != set(PARTS) or trained["data_sha256"] != _data_of(run):
+    if learned_parts(model.scorer) != set(PARTS) or trained["data_sha256"] != _data_of(run):
         raise JudgingError("the candidate is not of this run, or the run is not crossed")
     if not splits <= set(PARTS):
         raise JudgingError("a crossed run answers for what it learned from: leave out --split test")
@@ -354,6 +350,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--version", required=True, help="of the new bundle")
     parser.add_argument("--out", type=Path, required=True, help="folder of candidate bundles")
     given = parser.parse_args(arguments)
+    require_version(given.version)
     manifest = read_manifest(given.manifest)
     check_manifest(manifest).require_sound()
     manifest = chosen(manifest, given.split or (PARTS if given.run else ()))

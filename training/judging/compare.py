@@ -38,6 +38,7 @@ from training.judging.cases import TASKS, Judged, same_cases, save_judged
 from training.judging.errors import JudgingError
 from training.judging.evaluate import open_model, progress_bar
 from training.judging.figures import task_figures
+from training.judging.learned import require_unseen
 from training.judging.reading import read_cases
 from training.statistics.counts import mcnemar
 from training.statistics.probabilities import calibration_curve
@@ -286,6 +287,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     manifest = read_manifest(given.manifest)
     check_manifest(manifest).require_sound()
     manifest = chosen(manifest, given.split)
+    require_unseen(candidate, manifest)
     models = [
         open_model(settings, **{candidate.name: bundle.path}) for bundle in (served, candidate)
     ]

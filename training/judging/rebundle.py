@@ -10,6 +10,16 @@ from models.manifest import METADATA, SECTION, is_version, seal
 from training.judging.errors import JudgingError
 
 
+def require_version(version: str) -> None:
+    """Refuse what is no version, before anything is read for it.
+
+    Raises:
+        JudgingError: It is none.
+    """
+    if not is_version(version):
+        raise JudgingError(f"{version!r} is not a version like 1.0.0 or 1.0.0-site.1")
+
+
 def resealed(
     document: dict[str, Any], content: Mapping[str, bytes], version: str, change: str
 ) -> dict[str, bytes]:
@@ -24,8 +34,7 @@ def resealed(
     Raises:
         JudgingError: The version is none.
     """
-    if not is_version(version):
-        raise JudgingError(f"{version!r} is not a version like 1.0.0 or 1.0.0-site.1")
+    require_version(version)
     document["version"] = version
     document["changelog"] = {version: change, **document["changelog"]}
     document[SECTION]["files"] = {

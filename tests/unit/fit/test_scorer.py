@@ -82,6 +82,16 @@ def test_too_few_levels_to_train_on(tmp_path: Path) -> None:
         trainee(tmp_path)
 
 
+def test_levels_of_which_nothing_is_said_teach_nothing(levels: Path) -> None:
+    for path in (levels / "labelled").glob("*.npz"):
+        with np.load(path, allow_pickle=False) as stored:
+            content = {name: stored[name] for name in stored.files}
+        content["targets"] = np.full_like(content["targets"], np.nan)
+        np.savez(path, **content)
+    with pytest.raises(TooFewLevelsError, match="none of the 15 labelled levels says anything"):
+        trainee(levels)
+
+
 def test_labels_become_targets_and_open_questions_stay_open() -> None:
     labels = Labels(
         edema=Call.PRESENT,

@@ -15,7 +15,7 @@ from scipy.special import expit, logit
 pytest.importorskip("sklearn", reason="needs the [train] extra")
 
 from models.findings import Call
-from models.registry import install, read_bundle, resolve, verify
+from models.registry import Bundle, install, read_bundle, resolve, verify
 from models.scorer.calibration import OperatingPoint, Platt, read_calibration
 from tests.unit.judging.made import drawn
 from training.crossing import PARTS
@@ -26,6 +26,7 @@ from training.judging.calibrate import alike, answering, site_calibration, with_
 from training.judging.cases import TASKS, Judged, joined
 from training.judging.compare import compare, told
 from training.judging.errors import JudgingError, TooFewCasesError
+from training.judging.learned import require_unseen
 from training.judging.reading import Model
 from training.judging.rebundle import resealed
 from training.judging.thresholds import (
@@ -319,9 +320,13 @@ def candidate_of(run: Path, *learned: Split) -> Model:
     """What stands for the candidate of a run that is described in the folder."""
     run.mkdir(exist_ok=True)
     (run / "data.json").write_text(json.dumps({"sha256": "d" * 64}))
+    return cast("Model", SimpleNamespace(scorer=candidate_bundle(*learned)))
+
+
+def candidate_bundle(*learned: Split) -> Bundle:
     trained = {"learned_parts": list(learned), "data_sha256": "d" * 64}
-    bundle = SimpleNamespace(metadata={"vertebral_acuity": {"trained": trained}}, name="scorer")
-    return cast("Model", SimpleNamespace(scorer=bundle))
+    metadata = {"vertebral_acuity": {"trained": trained} if learned else {}}
+    return cast("Bundle", SimpleNamespace(metadata=metadata, name="scorer"))
 
 
 def rows_in(*splits: Split) -> Manifest:
@@ -349,6 +354,14 @@ def test_what_a_crossed_run_learned_from_is_answered_by_its_halves_only(tmp_path
     (tmp_path / "data.json").write_text("{")
     with pytest.raises(JudgingError, match=r"no readable data\.json"):
         answering(seen, crossed, tmp_path)
+
+
+def test_nothing_is_judged_on_what_it_learned_from() -> None:
+    learned = candidate_bundle(Split.TRAIN)
+    require_unseen(learned, rows_in(Split.VALIDATION, Split.TEST))
+    require_unseen(candidate_bundle(), rows_in(*Split))
+    with pytest.raises(JudgingError, match="learned from the part train"):
+        require_unseen(learned, rows_in(*Split))
 
 
 def test_levels_are_joined_in_order() -> None:
