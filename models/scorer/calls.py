@@ -202,8 +202,7 @@ def call_etiology(
     Returns:
         A call only where the conformal set holds one etiology and the threshold agrees. Where
         fracture and edema are themselves in doubt, none is definite; it is in doubt as well where
-        the probability does not speak against a pathological cause. (Of 75 tumours in 115 synthetic
-        studies of another scanner 17 lay there, and 15 were called.)
+        the probability does not speak against a pathological cause: tumours lie there.
     """
     call = calibration.operating_points["pathological"].call(probability)
     if asked is Call.ABSENT or (asked is Call.INDETERMINATE and call is Call.ABSENT):

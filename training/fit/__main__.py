@@ -45,14 +45,14 @@ def run_recipe(recipe: FitRecipe, run: Path, processes: Processes | None = None)
     for learned in PARTS:
         _train(half, half_run(run, learned), processes, learned)
     if processes.first:
-        first, second = (half_run(run, learned) for learned in PARTS)
+        halves = {learned: half_run(run, learned) for learned in PARTS}
         data = {
-            str(learned): json.loads((half_run(run, learned) / "data.json").read_bytes())
-            for learned in PARTS
+            str(part): json.loads((one / "data.json").read_bytes()) for part, one in halves.items()
         }
         digest = hashlib.sha256("".join(one["sha256"] for one in data.values()).encode())
         write_start(run, recipe, {"sha256": digest.hexdigest(), **data})
-        _keep(between(load_file(first / NETWORK), load_file(second / NETWORK), 0.5), run)
+        first, second = (load_file(one / NETWORK) for one in halves.values())
+        _keep(between(first, second, 0.5), run)
     processes.wait()
 
 

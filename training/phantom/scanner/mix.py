@@ -136,4 +136,4 @@ MIXES: Final[Mapping[str, AcquisitionMix]] = {
     "validate": VALIDATE,
     "stress": STRESS,
 }
-"""Stress is never trained on: other scanners and timings, thicker slices, more noise and faults."""
+"""Nothing shipped was taught with stress: other scanners and timings, thicker slices, noise."""
