@@ -24,9 +24,9 @@ from training.phantom.scanner.acquisition import acquire, with_spacing
 from training.phantom.scanner.conditions import draw_conditions
 from training.phantom.scanner.contrast import random_contrast
 from training.phantom.scanner.mix import TRAIN, AcquisitionMix
-from training.phantom.scanner.physics import SignalTable
+from training.phantom.scanner.physics import DixonPart, SignalTable
 from training.phantom.scanner.placement import StackTarget, place_slices
-from training.phantom.scanner.protocols import Protocol, sample_protocol, sample_role
+from training.phantom.scanner.protocols import Protocol, dixon_part, sample_protocol, sample_role
 from training.phantom.scanner.sampling import FINEST, SliceGeometry
 from training.phantom.scanner.truth import truth_on
 from training.phantom.scene import Scene, paint
@@ -41,6 +41,9 @@ SERIES_SETS: Final = (
     ((Role.DIXON_WATER,), 0.10),
 )
 """Series acquired for a study and how often. Dixon fat comes with the water image."""
+
+IN_OPPOSED_SHARE: Final = 0.25
+"""Part of the water images drawn without a role wanted that become in- or opposed-phase images."""
 
 EXTENT_MM: Final = (110.0, 340.0, 260.0)
 """Largest stack that is planned on a scene: across, along and through the back."""
@@ -108,19 +111,33 @@ def draw_image(
     Args:
         scene: The patient.
         rng: Protocol, planning, faults and noise.
-        role: What to acquire; drawn by default, and then a share of the images gets a contrast no
-            scanner makes and the role "other".
+        role: What to acquire; by default any contrast (`draw_contrast`).
         in_plane_mm: Pitch of rows and columns; the protocol's own when None.
         slice_mm: Slice pitch (thickness and gap); the protocol's own when None.
         mix: What scanners, protocols and faults are drawn from.
     """
-    protocol = sample_protocol(role or sample_role(rng), rng, mix=mix)
+    protocol, table = (
+        draw_contrast(rng, mix) if role is None else (sample_protocol(role, rng, mix=mix), None)
+    )
     protocol = with_spacing(protocol, in_plane_mm, slice_mm)
-    table: SignalTable | None = None
-    if role is None and rng.random() < mix.random_contrast_share:
-        table = random_contrast(rng)
-        protocol = replace(protocol, role=Role.OTHER)
     return draw_series(scene, protocol, rng, mix=mix, table=table)
+
+
+def draw_contrast(
+    rng: np.random.Generator, mix: AcquisitionMix = TRAIN
+) -> tuple[Protocol, SignalTable | None]:
+    """A protocol of any kind that a network may meet, and signals when these are no scanner's.
+
+    In-phase and opposed-phase images are among them, and a share has a contrast that no scanner
+    makes, with the role "other".
+    """
+    protocol = sample_protocol(sample_role(rng), rng, mix=mix)
+    if protocol.role is Role.DIXON_WATER and rng.random() < IN_OPPOSED_SHARE:
+        parts = (DixonPart.IN_PHASE, DixonPart.OUT_OF_PHASE)
+        protocol = dixon_part(protocol, parts[int(rng.integers(len(parts)))])
+    if rng.random() >= mix.random_contrast_share:
+        return protocol, None
+    return replace(protocol, role=Role.OTHER), random_contrast(rng)
 
 
 def draw_series(

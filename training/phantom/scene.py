@@ -177,6 +177,7 @@ def sample_scene(seed: int, request: SceneRequest | None = None) -> Scene:
 
     Raises:
         GeometryError: The region or a level asked for does not exist in this spine.
+        ImpossibleDiseaseError: A collapsed S1.
     """
     request = request or SceneRequest()
     rng = np.random.default_rng(seed)
@@ -245,9 +246,11 @@ def _diseases(
     request: SceneRequest,
     rng: np.random.Generator,
 ) -> dict[str, Disease]:
-    unknown = sorted(set(request.diseases) - set(levels))
+    unknown = sorted(set(request.diseases) - {*levels, "S1"})
     if unknown:
         raise GeometryError(f"this spine has no level {unknown[0]}")
+    if request.diseases.get("S1", HEALTHY).fractured:
+        raise ImpossibleDiseaseError("S1 does not collapse: ask for a fracture of the sacrum")
     if request.diseases or request.healthy:
         return dict(request.diseases)
     middle = levels.index(_centre_level(levels, region))

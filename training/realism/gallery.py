@@ -4,15 +4,16 @@
     python -m training.realism.gallery --out docs --datasheet
 
 `diseases-*.png` has a row per disease and a column per sequence, around the middle of the level;
-`normal.png` shows whole slices of healthy spines. To be looked at: a row whose name a radiologist
-would not give is a fault of the phantom. `--datasheet` draws the two small pictures of the
-datasheet instead.
+`normal.png` shows whole slices of healthy spines, `numbering.png` the sacrum end of each numbering
+variant. To be looked at: a row whose name a radiologist would not give is a fault of the phantom.
+`--datasheet` draws the two small pictures of the datasheet instead.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from textwrap import wrap
@@ -23,13 +24,14 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates, uniform_filter1d
 
 from models.geometry import to_index
-from models.volume import Volume
+from models.volume import FLUID_SENSITIVE, Role, Volume
+from training.phantom.anatomy.norms import NUMBERINGS
 from training.phantom.painting.tissues import LevelTruth
 from training.phantom.patient import grid_around, level_truths
 from training.phantom.scene import REGIONS, Scene, SceneRequest, paint, sample_scene
-from training.realism.requests import LEVEL, NamedRequest, requests
+from training.realism.requests import NamedRequest, requests
 from training.realism.sheets import draw_grid
-from training.realism.synthetic import five_contrasts
+from training.realism.synthetic import contrasts
 
 Picture = tuple[str, NDArray[np.float64]]
 
@@ -46,6 +48,9 @@ TILE_INCHES: Final = 2.1
 WINDOW_PERCENTILES: Final = (1.0, 95.0)
 """CSF may saturate, as it does when a reader windows for marrow."""
 
+FLUID_TOP: Final = 86.0
+"""Upper percentile where fat is suppressed: CSF, discs and cord lie far above marrow there."""
+
 MIDDLE_SUFFICES: Final = 0.35
 """The middle slice is shown unless it holds less than this part of what the fullest slice shows of
 a disease."""
@@ -55,17 +60,18 @@ DATASHEET_ROWS: Final = (
     "pathological_epidural", "metastasis_blastic", "modic_1", "discitis", "haemangioma",
     "schmorl_node_acute",
 )  # fmt: skip
+DATASHEET_COLUMNS: Final = ("t1", "t2", "stir", "t2_fs", "dixon water", "dixon fat")
 DATASHEET_INCHES: Final = 1.25
 SMALL_DPI: Final = 72
 
 
 def disease_row(request: NamedRequest, seed: int) -> tuple[str, list[Picture]]:
     """A request's pictures, captioned with the truth."""
-    scene = sample_scene(seed, request.scene())
-    truth, aside_mm = truth_of(scene, LEVEL)
-    images = five_contrasts(scene, np.random.default_rng([seed, 3]))
+    scene = sample_scene(seed, request.scene)
+    truth, aside_mm = truth_of(scene, request.level)
+    images = contrasts(scene, np.random.default_rng([seed, 3]))
     shown = truth.centroid_lps_mm + aside_mm * scene.aim.axes[0]
-    pictures = [(role.value, crop(volume, shown)) for role, volume in images.items()]
+    pictures = [(name, crop(volume, shown)) for name, volume in images.items()]
     title = f"{request.name}: {caption_of(truth)}"
     return "\n".join(wrap(title, 21)), pictures
 
@@ -74,7 +80,8 @@ def truth_of(scene: Scene, name: str) -> tuple[LevelTruth, float]:
     """The truth of a level, and how far left of its middle its disease is seen best, mm."""
     grid = grid_around(scene.aim, TRUTH_SHAPE, TRUTH_PITCH_MM)
     sick = paint(scene, grid).finish()
-    well = paint(replace(scene, diseases={}), grid).finish()
+    healthy = replace(scene, diseases={}, implants=None, sacral_fracture=None)
+    well = paint(healthy, grid).finish()
     truth = next(level for level in level_truths(scene, sick) if level.level == name)
     changed = (sick.tissue != well.tissue) | (sick.free_water != well.free_water)
     changed |= np.abs(sick.fat_percent.astype(int) - well.fat_percent) > 10
@@ -108,12 +115,14 @@ def crop(volume: Volume, centre_lps: NDArray[np.float64]) -> NDArray[np.float64]
     rows = row + steps[0] / volume.spacing.row_mm
     columns = column + steps[1] / volume.spacing.column_mm
     at = np.meshgrid(rows, columns, indexing="ij")
-    return windowed(map_coordinates(volume.array[int(k)], at, order=1))
+    return windowed(map_coordinates(volume.array[int(k)], at, order=1), volume.role)
 
 
-def windowed(image: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Signal scaled as a console would show it."""
-    low, high = np.percentile(image, WINDOW_PERCENTILES)
+def windowed(image: NDArray[np.floating[Any]], role: Role) -> NDArray[np.float64]:
+    """Signal scaled as a reader would window it for marrow."""
+    low, high = np.percentile(
+        image, (WINDOW_PERCENTILES[0], FLUID_TOP) if role in FLUID_SENSITIVE else WINDOW_PERCENTILES
+    )
     shown = np.clip((image - low) / max(float(high - low), 1e-6), 0.0, 1.0)
     return np.asarray(shown, dtype=np.float64)
 
@@ -124,27 +133,53 @@ def normal_rows(seed: int) -> list[tuple[str, list[Picture]]]:
     for region in REGIONS:
         request = SceneRequest(region=region, healthy=True, numbering="usual")
         scene = sample_scene(seed, request)
-        images = five_contrasts(scene, np.random.default_rng([seed, 4]))
-        middle = scene.aim.middle
-        for name, aside in (("mid", 0.0), ("parasagittal", PARASAGITTAL_MM)):
-            pictures = []
-            for role, volume in images.items():
-                k = to_index(volume.affine, middle + np.array([aside, 0.0, 0.0]))[0]
-                slice_ = volume.array[int(np.clip(round(float(k)), 0, volume.shape[0] - 1))]
-                step = max(1, round(CROP_STEP_MM / volume.spacing.row_mm))
-                pictures.append((role.value, windowed(slice_[::step, ::step])))
-            rows.append((f"{region}\n{name}", pictures))
+        images = contrasts(scene, np.random.default_rng([seed, 4]))
+        rows += [
+            (f"{region}\n{name}", whole_slices(scene, images, aside))
+            for name, aside in (("mid", 0.0), ("parasagittal", PARASAGITTAL_MM))
+        ]
     return rows
+
+
+def numbering_rows(seed: int) -> list[tuple[str, list[Picture]]]:
+    """Whole mid-sagittal slices of the lowest levels under every numbering variant."""
+    rows = []
+    for variant in NUMBERINGS:
+        request = SceneRequest(region="lumbosacral", healthy=True, numbering=variant)
+        scene = sample_scene(seed, request)
+        images = contrasts(scene, np.random.default_rng([seed, 5]))
+        rows.append(
+            (f"{variant}\n{scene.spine.subject.castellvi}", whole_slices(scene, images, 0.0))
+        )
+    return rows
+
+
+def whole_slices(scene: Scene, images: Mapping[str, Volume], aside_mm: float) -> list[Picture]:
+    """The slices `aside_mm` left of the middle of the scene, whole."""
+    pictures = []
+    for name, volume in images.items():
+        k = to_index(volume.affine, scene.aim.middle + np.array([aside_mm, 0.0, 0.0]))[0]
+        slice_ = volume.array[int(np.clip(round(float(k)), 0, volume.shape[0] - 1))]
+        step = max(1, round(CROP_STEP_MM / volume.spacing.row_mm))
+        pictures.append((name, windowed(slice_[::step, ::step], volume.role)))
+    return pictures
+
+
+def of_datasheet(rows: list[tuple[str, list[Picture]]]) -> list[tuple[str, list[Picture]]]:
+    """Rows with the columns of the datasheet only."""
+    return [(title, [one for one in line if one[0] in DATASHEET_COLUMNS]) for title, line in rows]
 
 
 def draw_datasheet(out: Path, seed: int) -> None:
     """The two pictures of the datasheet: the middle of healthy spines, and some diseases."""
-    healthy = normal_rows(seed)[::2]
+    healthy = of_datasheet(normal_rows(seed)[::2])
     draw_grid(
         out / "phantom_anatomy.png", healthy, tile_inches=1.4 * DATASHEET_INCHES, dpi=SMALL_DPI
     )
     named = {one.name: one for one in requests(seed)}
-    rows = [disease_row(named[name], seed + n) for n, name in enumerate(DATASHEET_ROWS)]
+    rows = of_datasheet(
+        [disease_row(named[name], seed + n) for n, name in enumerate(DATASHEET_ROWS)]
+    )
     draw_grid(out / "phantom_diseases.png", rows, tile_inches=DATASHEET_INCHES, dpi=SMALL_DPI)
 
 
@@ -167,7 +202,8 @@ def main() -> None:
         draw_grid(given.out / f"diseases-{sheet}.png", rows, tile_inches=TILE_INCHES)
         sys.stdout.write(f"diseases-{sheet}.png: {', '.join(one.name for one in part)}\n")
     if not given.only:
-        draw_grid(given.out / "normal.png", normal_rows(given.seed), tile_inches=3.0)
+        draw_grid(given.out / "normal.png", normal_rows(given.seed), tile_inches=2.4)
+        draw_grid(given.out / "numbering.png", numbering_rows(given.seed), tile_inches=2.4)
 
 
 if __name__ == "__main__":

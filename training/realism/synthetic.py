@@ -1,7 +1,7 @@
 """The one door to the phantom: patients, their images and their bodies, as the tables need them.
 
 Everything in this package that looks at a synthetic spine comes through here. When the phantom's
-entry points change, `_patient`, `_scan` and `five_contrasts` follow, `matched`, and the gallery's
+entry points change, `_patient`, `_scan` and `contrasts` follow, `matched`, and the gallery's
 table of requests; nothing else does.
 """
 
@@ -23,13 +23,22 @@ from training.phantom.scanner.conditions import draw_conditions
 from training.phantom.scanner.mix import TRAIN
 from training.phantom.scanner.physics import DixonPart
 from training.phantom.scanner.placement import place_slices
-from training.phantom.scanner.protocols import Protocol, dixon_part, sample_protocol, sample_site
+from training.phantom.scanner.protocols import (
+    Protocol,
+    Site,
+    dixon_part,
+    sample_protocol,
+    sample_site,
+)
 from training.phantom.scanner.truth import fraction_on
 from training.phantom.scene import Scene, SceneRequest, paint, sample_scene
 from training.realism.specimens import Specimen, whole_bodies
 
 LIKE_THE_REAL: Final = replace(TRAIN, gradient_echo_dixon_share=1.0)
 """The real water images at hand are gradient echoes, so that is what they are compared with."""
+
+FLAIR_SITE: Final = Site("ge", 3.0)
+"""A scanner whose T1 is often inversion-prepared."""
 
 BODIES_MM: Final = (80, 300, 220)
 """Extent of the grid that body sizes are measured on: slices, rows, columns."""
@@ -115,15 +124,28 @@ def synthetic_patients(
         yield SyntheticPatient(f"seed {seed}", images, labelled, bodies, seen)
 
 
-def five_contrasts(scene: Scene, rng: np.random.Generator) -> dict[Role, Volume]:
-    """T1, T2, STIR, Dixon water and fat on one scanner; the Dixon parts are one acquisition."""
+def contrasts(scene: Scene, rng: np.random.Generator) -> dict[str, Volume]:
+    """A scene in every kind of image that the phantom makes, by name, on one scanner.
+
+    The Dixon parts of a spin echo are one acquisition; T1 FLAIR is of another scanner, at 3 T.
+    """
     site = sample_site(rng)
-    images: dict[Role, Volume] = {}
-    for role in (Role.T1, Role.T2, Role.STIR):
-        images |= _series(scene, [sample_protocol(role, rng, site)], rng)
+    images: dict[str, Volume] = {}
+    for role in (Role.T1, Role.T2, Role.STIR, Role.T2_FS):
+        images |= _series(scene, {role.value: sample_protocol(role, rng, site)}, rng)
     water = sample_protocol(Role.DIXON_WATER, rng, site, gradient_echo=False)
-    parts = [dixon_part(water, part) for part in (DixonPart.WATER, DixonPart.FAT)]
-    return images | _series(scene, parts, rng)
+    parts = {f"dixon {part.value}": dixon_part(water, part) for part in DixonPart}
+    images |= _series(scene, parts, rng)
+    echo = sample_protocol(Role.DIXON_WATER, rng, site, gradient_echo=True)
+    images |= _series(scene, {"water, gradient echo": echo}, rng)
+    return images | _series(scene, {"t1 flair": _flair(rng)}, rng)
+
+
+def _flair(rng: np.random.Generator) -> Protocol:
+    while True:
+        protocol = sample_protocol(Role.T1, rng, FLAIR_SITE)
+        if protocol.sequence.inversion_ms is not None:
+            return protocol
 
 
 def bodies_at_1mm(scene: Scene) -> NDArray[np.uint8]:
@@ -132,15 +154,16 @@ def bodies_at_1mm(scene: Scene) -> NDArray[np.uint8]:
 
 
 def _series(
-    scene: Scene, protocols: list[Protocol], rng: np.random.Generator
-) -> dict[Role, Volume]:
-    """The images of one acquisition by role."""
-    slices = place_slices(target_of(scene), protocols[0], rng)
-    conditions = draw_conditions(protocols[0], rng)
+    scene: Scene, protocols: Mapping[str, Protocol], rng: np.random.Generator
+) -> dict[str, Volume]:
+    """The images of one acquisition by name."""
+    first = next(iter(protocols.values()))
+    slices = place_slices(target_of(scene), first, rng)
+    conditions = draw_conditions(first, rng)
     tissue = paint(scene, grid_under(slices)).finish()
     return {
-        one.role: acquire(tissue, one, rng, slices=slices, conditions=conditions)
-        for one in protocols
+        name: acquire(tissue, one, rng, slices=slices, conditions=conditions)
+        for name, one in protocols.items()
     }
 
 

@@ -14,17 +14,20 @@ from models.geometry import to_index, to_lps
 from models.localiser.classes import Structure
 from models.volume import Role, Volume
 from tests.unit.phantom_physics.toy import PITCH, SHAPE, block_grid
+from training.phantom.draw import draw_contrast
 from training.phantom.painting.tissues import Tissue, TissueGrid
 from training.phantom.scanner.acquisition import (
+    LabelledVolume,
     acquire,
-    acquire_for_training,
     fraction_on,
     place_slices,
     truth_on,
+    with_spacing,
 )
-from training.phantom.scanner.conditions import Blob, Conditions, SaturationBand, draw_conditions
+from training.phantom.scanner.conditions import Conditions, SaturationBand, draw_conditions
 from training.phantom.scanner.contrast import random_contrast
 from training.phantom.scanner.mix import TRAIN
+from training.phantom.scanner.physics import DixonPart
 from training.phantom.scanner.protocols import Protocol, Site, sample_protocol
 from training.phantom.scanner.sampling import (
     SliceGeometry,
@@ -34,6 +37,7 @@ from training.phantom.scanner.sampling import (
     slice_profile,
     stretched,
 )
+from training.phantom.scanner.static_field import StaticField
 from training.phantom.scanner.vendors import VENDORS
 
 SITE = Site("siemens", 1.5)
@@ -60,10 +64,10 @@ def calm(protocol: Protocol) -> Conditions:
         field_modes=np.zeros((3, 3, 3)),
         noise_modes=np.zeros((3, 3)),
         noise_bands=0.0,
-        failure=None,
+        static_field=None,
         inversion_loss=0.0,
         inversion_modes=None,
-        swap=None,
+        swapped=0.0,
         saturation=None,
         texture=0.0,
         csf_ghost=0.0,
@@ -139,9 +143,24 @@ def test_edema_is_seen_on_stir_in_the_right_body() -> None:
     assert 1.3 < medians[1] / medians[0] < 4.5
 
 
+def image_of(
+    grid: TissueGrid,
+    rng: np.random.Generator,
+    role: Role | None = None,
+    spacing_mm: tuple[float, float] = (4.0, 1.0),
+) -> LabelledVolume:
+    """Any image of a grid, with its labels."""
+    protocol, table = draw_contrast(rng)
+    if role is not None:
+        protocol, table = sample_protocol(role, rng), None
+    protocol = with_spacing(protocol, spacing_mm[1], spacing_mm[0])
+    volume = acquire(grid, protocol, rng, table=table)
+    return LabelledVolume(volume, *truth_on(grid, volume), protocol)
+
+
 def test_same_generator_same_volume_and_another_differs() -> None:
     grid = block_grid()
-    volumes = [acquire_for_training(grid, np.random.default_rng(seed)).volume for seed in (4, 4, 5)]
+    volumes = [image_of(grid, np.random.default_rng(seed)).volume for seed in (4, 4, 5)]
     assert np.array_equal(volumes[0].array, volumes[1].array)
     assert volumes[0].array.shape != volumes[2].array.shape or not np.array_equal(
         volumes[0].array, volumes[2].array
@@ -150,7 +169,7 @@ def test_same_generator_same_volume_and_another_differs() -> None:
 
 @pytest.mark.parametrize("role", [Role.STIR, Role.T1, Role.T2, Role.T2_FS, Role.DIXON_WATER])
 def test_stored_values_are_whole_and_twelve_bit(role: Role) -> None:
-    labelled = acquire_for_training(block_grid(), np.random.default_rng(8), role=role)
+    labelled = image_of(block_grid(), np.random.default_rng(8), role=role)
     array = labelled.volume.array
     assert labelled.volume.role is role
     assert array.dtype == np.float32
@@ -162,23 +181,30 @@ def test_stored_values_are_whole_and_twelve_bit(role: Role) -> None:
 
 
 def test_asked_spacing_is_given() -> None:
-    labelled = acquire_for_training(
-        block_grid(), np.random.default_rng(1), in_plane_mm=1.25, slice_mm=4.4
-    )
+    labelled = image_of(block_grid(), np.random.default_rng(1), spacing_mm=(4.4, 1.25))
     assert labelled.volume.spacing.mm == pytest.approx((4.4, 1.25, 1.25))
 
 
 def test_random_contrast_is_drawn_at_its_share_and_is_nobodys_role() -> None:
-    grid = block_grid()
     roles = [
-        acquire_for_training(
-            grid, np.random.default_rng(seed), mix=replace(TRAIN, random_contrast_share=share)
-        ).volume.role
+        draw_contrast(np.random.default_rng(seed), replace(TRAIN, random_contrast_share=share))[
+            0
+        ].role
         for share in (1.0, 0.0)
         for seed in range(4)
     ]
     assert set(roles[:4]) == {Role.OTHER}
     assert Role.OTHER not in roles[4:]
+
+
+def test_in_and_opposed_phase_images_are_drawn_too() -> None:
+    plain = replace(TRAIN, random_contrast_share=0.0)
+    drawn = [draw_contrast(np.random.default_rng(seed), plain) for seed in range(300)]
+    parts = [protocol.sequence.dixon_part for protocol, _ in drawn]
+    for part, role in ((DixonPart.IN_PHASE, Role.T2), (DixonPart.OUT_OF_PHASE, Role.OTHER)):
+        assert 1 <= parts.count(part) <= 20
+        assert {p.role for p, _ in drawn if p.sequence.dixon_part is part} == {role}
+    assert all(table is None for _, table in drawn)
 
 
 def test_random_contrast_keeps_voids_dark_and_bodies_apart_from_discs() -> None:
@@ -201,7 +227,7 @@ def test_truth_is_what_fills_the_most_of_a_voxel() -> None:
 
 
 def test_bodies_are_labelled_exactly_where_the_structure_is_a_body() -> None:
-    labelled = acquire_for_training(block_grid(), np.random.default_rng(11))
+    labelled = image_of(block_grid(), np.random.default_rng(11))
     bone = np.isin(labelled.structure, (Structure.BODY, Structure.SACRUM_S1))
     assert np.array_equal(bone, labelled.body > 0)
     assert set(np.unique(labelled.body)) == {0, 1, 2, 3}
@@ -293,10 +319,13 @@ def test_failing_fat_suppression_brings_fat_back_in_places() -> None:
     protocol = quiet(sample_protocol(Role.T2_FS, np.random.default_rng(4), SITE))
     protocol = replace(protocol, pixel_mm=0.9, thickness_mm=3.0)
     conditions = calm(protocol)
-    failing = replace(conditions, failure=(Blob(0.0, 0.0, 0.4),))
-    corner = (slice(2, 6), slice(0, 12), slice(2, 10))
-    lit, dark = (scan(grid, protocol, c).array[corner].mean() for c in (failing, conditions))
-    assert lit > 1.5 * dark
+    ends = StaticField(0.0, 2, np.zeros((3, 3, 3)), 2e4, 0.0, 1.2)
+    failing = replace(conditions, static_field=ends)
+    lit, dark = (scan(grid, protocol, c).array for c in (failing, conditions))
+    fatty, rows = slice(2, 10), lit.shape[1]
+    assert lit[:, :3, fatty].mean() > 1.5 * dark[:, :3, fatty].mean()
+    middle = slice(rows // 2 - 3, rows // 2 + 3)
+    assert lit[:, middle, fatty].mean() == pytest.approx(dark[:, middle, fatty].mean(), rel=0.05)
 
 
 def test_sampling_weights_sum_to_one_inside() -> None:

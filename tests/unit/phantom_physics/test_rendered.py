@@ -23,9 +23,9 @@ from training.phantom.scanner.acquisition import (
     place_slices,
     truth_on,
 )
-from training.phantom.scanner.conditions import Blob, Conditions, Element, draw_conditions
+from training.phantom.scanner.conditions import Conditions, Element, draw_conditions
 from training.phantom.scanner.fields import coil_map
-from training.phantom.scanner.physics import DixonPart, Readout, Suppression
+from training.phantom.scanner.physics import DixonPart, Readout
 from training.phantom.scanner.protocols import Protocol, Site, dixon_part, sample_protocol
 
 MIXTURES = {
@@ -141,14 +141,14 @@ def test_edema_and_metastasis_agree_on_stir_and_part_on_t1_and_dixon_fat() -> No
 def test_whole_swap_gives_the_other_dixon_image() -> None:
     water = protocol_for(Role.DIXON_WATER, 1)
     fat = dixon_part(water, DixonPart.FAT)
-    swapped = replace(calm(water), swap=Blob(0.5, 0.5, 9.0))
+    swapped = replace(calm(water), swapped=1.0)
     assert rendered(water, swapped) == pytest.approx(rendered(fat, calm(fat)), rel=0.05, abs=0.02)
 
 
 def test_a_swap_touches_neither_stir_nor_in_phase_images() -> None:
     water = protocol_for(Role.DIXON_WATER, 1)
     for protocol in (protocol_for(Role.STIR, 1), dixon_part(water, DixonPart.IN_PHASE)):
-        swapped = replace(calm(protocol), swap=Blob(0.5, 0.5, 9.0))
+        swapped = replace(calm(protocol), swapped=1.0)
         assert rendered(protocol, swapped) == rendered(protocol)
 
 
@@ -281,9 +281,7 @@ def test_faults_belong_to_their_sequences() -> None:
             rng = np.random.default_rng(seed)
             protocol = sample_protocol(role, rng, SITE)
             drawn = draw_conditions(protocol, rng)
-            spectral = protocol.sequence.suppression in (Suppression.CHESS, Suppression.SPAIR)
-            assert drawn.failure is None or spectral
-            assert drawn.swap is None or role is Role.DIXON_WATER
+            assert drawn.swapped == 0.0 or role is Role.DIXON_WATER
             assert (drawn.inversion_modes is None) is (role is not Role.STIR)
             assert drawn.turn_deg == 0.0
 

@@ -44,13 +44,17 @@ def test_same_seed_same_image(patient: SyntheticPatient) -> None:
 
 def test_gallery_rows_are_told_apart_and_captioned() -> None:
     wanted = requests()
-    assert [one.name for one in wanted] == [HEALTHY_ROW, *catalogue()]
+    names = [one.name for one in wanted]
+    assert names[: 1 + len(catalogue())] == [HEALTHY_ROW, *catalogue()]
+    assert {"pedicle_screws", "sacral_fracture", "metastasis_lytic_cervical"} <= set(names)
     wedge = next(one for one in wanted if one.name == "fracture_acute_wedge")
 
     title, pictures = disease_row(wedge, 5)
 
-    roles = (Role.T1, Role.T2, Role.STIR, Role.DIXON_WATER, Role.DIXON_FAT)
-    assert [name for name, _ in pictures] == [role.value for role in roles]
+    assert {name for name, _ in pictures} == {
+        "t1", "t1 flair", "t2", "stir", "t2_fs", "dixon water", "dixon fat",
+        "dixon in_phase", "dixon out_of_phase", "water, gradient echo",
+    }  # fmt: skip
     assert all(image.min() >= 0 and image.max() <= 1 for _, image in pictures)
     assert "acute wedge" in title
     assert LEVEL in title

@@ -65,7 +65,7 @@ _AIR, _FAT, _SKIN, _MUSCLE = (int(t) for t in (Tissue.AIR, Tissue.FAT, Tissue.SK
 _BLOOD, _SLOW_BLOOD = int(Tissue.FLOWING_BLOOD), int(Tissue.SLOW_BLOOD)
 _ORGAN = int(Tissue.SOFT_ORGAN)
 _LIVER, _KIDNEY, _LUNG = (int(t) for t in (Tissue.LIVER, Tissue.KIDNEY, Tissue.LUNG))
-_GAS, _FLUID, _MASS = (int(t) for t in (Tissue.GAS, Tissue.FLUID, Tissue.SOFT_MASS))
+_GAS, _FLUID, _VISCUS = (int(t) for t in (Tissue.GAS, Tissue.FLUID, Tissue.VISCUS))
 _MARROW, _CARTILAGE, _LIGAMENT = (
     int(t) for t in (Tissue.MARROW, Tissue.CARTILAGE, Tissue.LIGAMENT)
 )
@@ -150,8 +150,8 @@ def sample_backdrop(rng: np.random.Generator, spine: Spine, tips: Vector) -> Bac
         deep_wasting=float(rng.uniform(0.05, 0.5)),
         leanness=float(rng.uniform(-0.6, 0.7)),
         belly=float(rng.uniform(85, 160)),
-        content=int(rng.choice((_GAS, _FLUID, _MASS), p=[0.35, 0.15, 0.5])),
-        uterus=int(rng.choice((_ORGAN, _FLUID, _MASS))),
+        content=int(rng.choice((_GAS, _FLUID, _VISCUS), p=[0.35, 0.15, 0.5])),
+        uterus=int(rng.choice((_ORGAN, _FLUID, _VISCUS))),
         diaphragm=diaphragm,
         fork=heights[spine.levels[-2]],
         neck=heights["T1"] + float(rng.uniform(-8, 14)),
@@ -464,7 +464,7 @@ def _bowel(noise: Noise, look: Backdrop, x: float, front: float, z: float) -> tu
         return _GAS, 0.0
     if wide > 1.3:
         return _FLUID, 0.0
-    return look.content if wide < 0.4 else _MASS, 6.0 * abs(slope)
+    return look.content if wide < 0.4 else _VISCUS, 6.0 * abs(slope)
 
 
 @jit
@@ -474,7 +474,7 @@ def _pelvis(look: Backdrop, place: tuple[float, float, float, float, float]) -> 
     if rectum < 1.0 + 0.3 * rough:
         if rectum > 0.62 + 0.3 * rough:
             return _ORGAN, 3.0
-        return (_GAS, 0.0) if rough > 0.4 and front > 24.0 else (_MASS, 4.0)
+        return (_GAS, 0.0) if rough > 0.4 and front > 24.0 else (_VISCUS, 4.0)
     if ((front - 90.0) / 26.0) ** 2 + ((z + 105.0) / 28.0) ** 2 < 1.0 + 0.1 * rough:
         return _FLUID, 0.0
     if ((front - 58.0) / 22.0) ** 2 + ((z + 85.0) / 30.0) ** 2 < 1.0 + 0.15 * rough:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from models.volume import Volume
-from training.phantom.painting.tissues import EDEMA_FREE_WATER, LevelTruth, Tissue, TissueGrid
+from training.phantom.painting.tissues import EDEMA_FREE_WATER, LevelTruth, Mark, Tissue, TissueGrid
 from training.phantom.scanner.sampling import axis_positions
 
 LESION_CLASSES: Final = {
@@ -29,9 +29,14 @@ LESION_CLASSES: Final = {
     "infection": 8,
     "soft_mass": 9,
     "sclerosis": 10,
+    "fatty_marrow": 11,
+    "schmorl_node": 12,
+    "erosion": 13,
+    "limbus": 14,
 }
 """Values of a lesion map; 0 is everything else. Dense bone is a fracture line in a body with an
-unhealed fracture and sclerosis (Modic 3, bone island, condensation) in any other."""
+unhealed fracture and sclerosis (Modic 3, bone island, condensation) in any other; fatty marrow is
+marrow turned to fat in one place (Modic 2, fatty corner), not where a whole spine is fatty."""
 
 _BY_TISSUE: Final = {
     Tissue.METASTASIS_LYTIC: "metastasis_lytic",
@@ -41,6 +46,14 @@ _BY_TISSUE: Final = {
     Tissue.PUS: "infection",
     Tissue.SOFT_MASS: "soft_mass",
 }
+_BY_MARK: Final = {
+    Mark.FATTY: ("fatty_marrow", (Tissue.MARROW,)),
+    Mark.NODE: ("schmorl_node", (Tissue.NUCLEUS,)),
+    Mark.EROSION: ("erosion", (Tissue.NUCLEUS, Tissue.SOFT_ORGAN)),
+    Mark.LIMBUS: ("limbus", (Tissue.NUCLEUS,)),
+}
+"""Class of what is marked, where it still is the tissue that was marked."""
+
 _POINTS: Final = ((-1 / 3, 0.0, 1 / 3), (-0.25, 0.25), (-0.25, 0.25))
 """Where along slices, rows and columns a voxel is looked at, in parts of its size."""
 
@@ -86,6 +99,9 @@ def lesion_labels(grid: TissueGrid, levels: Sequence[LevelTruth]) -> NDArray[np.
     for tissue, name in _BY_TISSUE.items():
         values[tissue] = LESION_CLASSES[name]
     labels = values[grid.tissue]
+    if grid.mark is not None:
+        for mark, (name, tissues) in _BY_MARK.items():
+            labels[(grid.mark == mark) & np.isin(grid.tissue, tissues)] = LESION_CLASSES[name]
     wet = grid.free_water >= EDEMA_FREE_WATER
     labels[wet & (grid.tissue == Tissue.MARROW)] = LESION_CLASSES["edema"]
     bodies = np.zeros(256, dtype=np.uint8)

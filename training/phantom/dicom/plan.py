@@ -96,9 +96,9 @@ def _conditions(
         return drawn
     return replace(
         drawn,
-        failure=None,
+        static_field=None,
         saturation=None,
-        swap=None,
+        swapped=0.0,
         inversion_loss=0.0,
         csf_ghost=0.0,
         breathing_ghost=0.0,

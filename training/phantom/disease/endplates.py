@@ -25,7 +25,9 @@ from training.phantom.disease.parts import (
 )
 from training.phantom.numbers import held
 from training.phantom.painting.kernels import LATTICE, sample_texture
-from training.phantom.painting.tissues import Tissue
+from training.phantom.painting.tissues import Mark, Tissue
+
+_FATTY = int(Mark.FATTY)
 
 Pair = tuple[Disease, Disease]
 """What a disc's disease does to the level above it and to the level below."""
@@ -68,9 +70,9 @@ def sample_modic(rng: np.random.Generator, kind: int, *, mild: bool | None = Non
             )
             if rng.random() < 0.25:
                 fatty = _one_plate(band, superior=superior, extent=0.5 * own)
-                changes = (*changes, fatty._replace(fat_target=target, cut=0.2))
+                changes = (*changes, fatty._replace(fat_target=target, cut=0.2, mark=_FATTY))
         elif kind == 2:
-            changes = (band._replace(fat_target=target, grain=0.08),)
+            changes = (band._replace(fat_target=target, grain=0.08, mark=_FATTY),)
         else:
             sheets = (_sclerosis(rng, superior=superior, thick=18.0 * own),)
         both.append(Disease(mimics=(f"modic_{kind}",), changes=changes, sheets=sheets))
@@ -135,7 +137,7 @@ def sample_corners(
         ball = corner_ball(rng, superior=superior, anterior=anterior)
         change = plain(rng, BALL)._replace(ball=ball, wander=0.8)
         if fatty:
-            change = change._replace(fat_target=target)
+            change = change._replace(fat_target=target, mark=_FATTY)
         else:
             change = change._replace(water=water, fat_ratio=ratio)
         changes.append(change)
@@ -260,6 +262,6 @@ def sample_schmorl(rng: np.random.Generator, *, acute: bool) -> Disease:
         changes = (halo(rng, node, float(rng.uniform(3.0, 9.0)), water, ratio),)
     elif rng.random() < 0.35:  # old nodes often have fat around them
         ring = halo(rng, node, float(rng.uniform(2.0, 5.0)), 0.0, 1.0)
-        changes = (ring._replace(fat_target=float(rng.uniform(70.0, 88.0))),)
+        changes = (ring._replace(fat_target=float(rng.uniform(70.0, 88.0)), mark=_FATTY),)
     names = ("schmorl_node", "schmorl_node_acute") if acute else ("schmorl_node",)
     return Disease(mimics=names, changes=changes, bites=(bite,))

@@ -80,6 +80,13 @@ def sample_metastasis(
     return _with_spread(rng, replace(disease, changes=changes, blobs=blobs))
 
 
+def sample_sacral_metastasis(rng: np.random.Generator, kind: str) -> Disease:
+    """A metastasis in S1, which has neither pedicles nor a wall that bulges on its own."""
+    disease = sample_metastasis(rng, kind, fractured=False)
+    signs = disease.signs - {"B1", "B2"}
+    return replace(disease, signs=signs, arches=())
+
+
 def _sample_signs(rng: np.random.Generator, *, fractured: bool, complete: bool) -> set[str]:
     scale = 1.0 if fractured else UNDEFORMED_SCALE
     signs = {
@@ -220,8 +227,10 @@ def sample_marrow_pattern(rng: np.random.Generator) -> MarrowPattern:
     return MarrowPattern(pattern, float(rng.uniform(0.08, 0.4)), water)
 
 
-def sample_marrow_disease(rng: np.random.Generator, spine: MarrowPattern) -> Disease:
-    """One level of a spine with diffuse marrow disease; one in eight is fractured."""
+def sample_marrow_disease(
+    rng: np.random.Generator, spine: MarrowPattern, *, may_break: bool = True
+) -> Disease:
+    """One level of a spine with diffuse marrow disease; one in eight of those that may breaks."""
     pattern, ratio, water = spine
     ratio = held(ratio * rng.normal(1.0, 0.1), 0.04, 0.5)
     extent = {"even": 1.0, "salt_and_pepper": 0.5, "focal": 0.3}[pattern]
@@ -232,7 +241,7 @@ def sample_marrow_disease(rng: np.random.Generator, spine: MarrowPattern) -> Dis
         signs.add("B7")
     lesion = Lesion("diffuse", extent, ill_defined=True)
     disease = Disease(etiology="pathological", lesion=lesion, signs=frozenset(signs))
-    if rng.random() < 0.12:
+    if rng.random() < 0.12 and may_break:
         disease = replace(_fractured(rng, disease), edema=None)
     changes, blobs = _marrow_parts(rng, pattern, ratio, water)
     return replace(disease, changes=changes, blobs=blobs)

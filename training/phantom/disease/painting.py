@@ -37,10 +37,11 @@ from training.phantom.painting.kernels import (
     row_count,
     row_start,
 )
-from training.phantom.painting.tissues import Tissue
+from training.phantom.painting.tissues import Mark, Tissue
 
 _MARROW, _CORTEX, _SCLEROSIS = int(Tissue.MARROW), int(Tissue.CORTEX), int(Tissue.SCLEROSIS)
 _NUCLEUS = int(Tissue.NUCLEUS)
+_EROSION, _NODE, _LIMBUS = int(Mark.EROSION), int(Mark.NODE), int(Mark.LIMBUS)
 _DISC = int(Structure.DISC)
 
 EROSION_REACH: Final = 0.88
@@ -197,6 +198,8 @@ def _soak(maps: Maps, at: tuple[int, int, int], change: Change, amount: float) -
     """Mix a change into one voxel of marrow: the wetter of two edemas wins."""
     maps.water[at] = as_byte(max(float(maps.water[at]), change.water * amount))
     held = min(1.0, amount)
+    if change.mark > 0 and held > 0.5:
+        maps.mark[at] = change.mark
     fat = float(maps.fat[at])
     if change.fat_target >= 0.0:
         fat += (change.fat_target - fat) * held
@@ -364,6 +367,7 @@ def _paint_bite(maps: Maps, patch: Patch, shape: BodyShape, bite: Bite, index: i
                 away = np.sqrt(a * a + b * b + c * c) - bite.radius + rough
             if away < 0.0:
                 put(maps, at, bite.tissue, bite.fat, bite.water)
+                maps.mark[at] = _EROSION if bite.erosion > 0.0 else _NODE
                 maps.structure[at] = _DISC
                 maps.body[at] = 0
             elif away < bite.rim_mm and solid < 0.0:
@@ -397,6 +401,7 @@ def _paint_cut(maps: Maps, patch: Patch, shape: BodyShape, cut: Cut, index: int)
             off = abs((y - cut.back) * fall - above * run) / length
             if off < cut.half_thickness:
                 put(maps, at, _NUCLEUS, 0.0, 60.0)
+                maps.mark[at] = _LIMBUS
                 maps.structure[at] = _DISC
                 maps.body[at] = 0
             elif off < cut.half_thickness + 0.9:

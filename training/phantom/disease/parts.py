@@ -65,6 +65,7 @@ class Change(NamedTuple):
         fat_ratio: Fat that remains there, of what was.
         fat_target: Fat percent that the marrow turns to instead; `UNCHANGED` for none.
         rough, fine: Textures of the edge and of the unevenness.
+        mark: `Mark` of the marrow that it changes for the most part.
     """
 
     form: int
@@ -82,6 +83,7 @@ class Change(NamedTuple):
     fat_target: float
     rough: Texture
     fine: Texture
+    mark: int = 0
 
 
 class Sheet(NamedTuple):

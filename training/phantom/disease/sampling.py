@@ -25,6 +25,7 @@ from training.phantom.disease.metastasis import (
     sample_marrow_disease,
     sample_marrow_pattern,
     sample_metastasis,
+    sample_sacral_metastasis,
 )
 from training.phantom.disease.mimics import (
     sample_bone_island,
@@ -46,10 +47,16 @@ __all__ = ["DiseaseMix", "bone_risk", "disc_under", "sample_diseases"]
 _FRACTURE_LOAD: Final = {
     "T12": 1.0, "L1": 1.0, "T13": 0.9, "T11": 0.5, "L2": 0.5, "T7": 0.45, "T8": 0.5, "L3": 0.3,
     "T9": 0.28, "T10": 0.28, "T6": 0.3, "L4": 0.24, "T5": 0.18, "L5": 0.14, "L6": 0.1, "T4": 0.1,
+    "C7": 0.02, "C6": 0.02, "C5": 0.02, "C4": 0.01, "C3": 0.01, "C2": 0.0, "S1": 0.0,
 }  # fmt: skip
-"""Relative frequency of osteoporotic fractures: peaks at T12-L1 and at T7-T8."""
+"""Relative frequency of osteoporotic fractures: peaks at T12-L1 and at T7-T8, rare in the neck.
 
-_DISC_LOAD: Final = {"L5": 2.3, "L6": 2.0, "L4": 2.2, "L3": 1.3, "L2": 0.9, "L1": 0.8, "T12": 0.6}
+C2 and S1 break otherwise than by collapse."""
+
+_DISC_LOAD: Final = {
+    "L5": 2.3, "L6": 2.0, "L4": 2.2, "L3": 1.3, "L2": 0.9, "L1": 0.8, "T12": 0.6,
+    "C6": 1.4, "C5": 1.7, "C4": 1.1, "C3": 0.6, "C2": 0.2, "C7": 0.5,
+}  # fmt: skip
 """How often the disc under a level degenerates, against the mean of the spine."""
 
 _NODE_LEVELS: Final = ("T8", "T9", "T10", "T11", "T12", "L1", "L2", "L3")
@@ -86,15 +93,15 @@ def sample_diseases(
     if unknown:
         raise ImpossibleDiseaseError(f"levels in view not in the spine: {', '.join(unknown)}")
     view = tuple(name for name in chain if name in levels_in_view)
-    bodies = tuple(name for name in view if name[0] in "TL")
+    bodies = tuple(name for name in view if name != "S1")
     found: Spine = {}
     if rng.random() >= mix.healthy and bodies:
-        _add_pathological(found, rng, bodies, chain, mix)
+        _add_pathological(found, rng, view, chain, mix)
         _add_fractures(found, rng, bodies, subject, mix)
-        _add_blocks(found, rng, bodies, chain, subject, mix)
+        _add_blocks(found, rng, view, chain, subject, mix)
         _add_discs(found, rng, view, subject, mix)
-        _add_focal(found, rng, bodies, mix)
-    _add_variants(found, rng, bodies, view, mix)
+        _add_focal(found, rng, view, mix)
+    _add_variants(found, rng, view, mix)
     _mark_company(found)
     return {name: found[name] for name in chain if name in found and found[name] != HEALTHY}
 
@@ -128,27 +135,32 @@ def _calm(found: Spine, level: str) -> bool:
 def _add_pathological(
     found: Spine,
     rng: np.random.Generator,
-    bodies: Sequence[str],
+    view: Sequence[str],
     chain: Sequence[str],
     mix: DiseaseMix,
 ) -> None:
     if rng.random() < mix.marrow_disease:
         pattern = sample_marrow_pattern(rng)
         for level in chain:
-            _put(found, level, sample_marrow_disease(rng, pattern))
+            breaks = _FRACTURE_LOAD.get(level, 0.06) > 0.0
+            _put(found, level, sample_marrow_disease(rng, pattern, may_break=breaks))
         return
     if rng.random() >= mix.metastases:
         return
     kinds, shares = list(mix.kinds), list(mix.kinds.values())
     first = str(rng.choice(kinds, p=shares))
     chance = float(rng.uniform(0.15, 0.6)) if rng.random() < mix.metastases_many else 0.0
-    seat = str(rng.choice(list(bodies)))
-    for level in bodies:
+    seat = str(rng.choice(list(view)))
+    for level in view:
         if level != seat and rng.random() >= chance:
             continue
         # One tumour mostly looks alike everywhere.
         kind = first if rng.random() < 0.8 else str(rng.choice(kinds, p=shares))
-        fractured = bool(rng.random() < mix.pathological_fracture)
+        if level == "S1":
+            _put(found, level, sample_sacral_metastasis(rng, kind))
+            continue
+        breaks = _FRACTURE_LOAD.get(level, 0.06) > 0.0
+        fractured = bool(rng.random() < mix.pathological_fracture) and breaks
         _put(found, level, sample_metastasis(rng, kind, fractured=fractured))
 
 
@@ -160,17 +172,16 @@ def _add_fractures(
     mix: DiseaseMix,
 ) -> None:
     risk = bone_risk(rng, subject)
-    if rng.random() >= min(0.95, mix.fractures * risk):
+    free = [n for n in bodies if _calm(found, n) and _FRACTURE_LOAD.get(n, 0.06) > 0.0]
+    weights = np.array([_FRACTURE_LOAD.get(level, 0.06) for level in free])
+    # The mix speaks of views with the thoracolumbar junction or the mid-thoracic spine in them.
+    if rng.random() >= min(0.95, mix.fractures * risk) * min(1.0, float(weights.sum())):
         return
-    free = [level for level in bodies if _calm(found, level)]
     further = min(0.7, mix.further_fracture * (0.5 + 0.75 * risk))
     count = 1
     while count < MOST_FRACTURES and rng.random() < further:
         count += 1
-    weights = np.array([_FRACTURE_LOAD.get(level, 0.06) for level in free])
     count = min(count, len(free))
-    if count == 0:
-        return
     chosen = rng.choice(free, size=count, replace=False, p=weights / weights.sum())
     stages, shares = list(mix.stages), list(mix.stages.values())
     for level in chosen:
@@ -187,7 +198,7 @@ def _block(rng: np.random.Generator, names: Sequence[str], least: int, most: int
 def _add_blocks(
     found: Spine,
     rng: np.random.Generator,
-    bodies: Sequence[str],
+    view: Sequence[str],
     chain: Sequence[str],
     subject: Subject,
     mix: DiseaseMix,
@@ -195,15 +206,16 @@ def _add_blocks(
     """What lies in several neighbouring levels or in all."""
     if rng.random() < mix.scheuermann:
         severity = float(rng.uniform(0.6, 1.3))
-        seats = [n for n in bodies if n[0] == "T" and int(n[1:]) >= 5] + [
-            n for n in bodies if n in ("L1", "L2")
+        seats = [n for n in view if n[0] == "T" and int(n[1:]) >= 5] + [
+            n for n in view if n in ("L1", "L2")
         ]
         for level in _block(rng, seats, 3, 5) if len(seats) >= 3 else ():
             if not found.get(level, HEALTHY).fractured:
                 _takes(found, level, sample_scheuermann(rng, severity))
     if rng.random() < mix.post_radiation:
         fat = float(rng.uniform(78.0, 93.0))
-        for level in _block(rng, bodies, 3, 6):
+        # Fields over the pelvis take the sacrum with the lowest lumbar bodies.
+        for level in _block(rng, view, 3, 6):
             if _calm(found, level):
                 _put(found, level, sample_post_radiation(rng, fat))
     elif rng.random() < mix.red_marrow * held(1.6 - subject.age_years / 100, 0.5, 1.4):
@@ -221,15 +233,13 @@ def _add_discs(
     subject: Subject,
     mix: DiseaseMix,
 ) -> None:
-    pairs = [
-        (a, b) for a, b in pairwise(view) if a[0] in "TL" and _calm(found, a) and _calm(found, b)
-    ]
+    pairs = [(a, b) for a, b in pairwise(view) if _calm(found, a) and _calm(found, b)]
     inflamed = rng.random() < mix.spondyloarthritis
     if inflamed:
         fatty = float(rng.uniform(0.1, 0.7))
         share = float(rng.uniform(0.25, 0.8))
         for level in view:
-            if level[0] in "TL" and _calm(found, level) and rng.random() < share:
+            if _calm(found, level) and rng.random() < share:
                 _put(found, level, sample_corners(rng, fatty=bool(rng.random() < fatty)))
     if pairs and rng.random() < mix.discitis:
         at = pairs.pop(int(rng.integers(len(pairs))))
@@ -251,24 +261,29 @@ def _both(found: Spine, levels: tuple[str, str], pair: tuple[Disease, Disease]) 
 
 
 def _add_focal(
-    found: Spine, rng: np.random.Generator, bodies: Iterable[str], mix: DiseaseMix
+    found: Spine, rng: np.random.Generator, view: Iterable[str], mix: DiseaseMix
 ) -> None:
     """Focal findings of single levels; those that need an even body spare fractured ones."""
-    for level in bodies:
+    for level in view:
         quiet = _calm(found, level)
-        node = 1.3 if level in _NODE_LEVELS else 0.5
+        # Nodes and cut-off rims are of the thoracic and lumbar spine.
+        node = 1.3 if level in _NODE_LEVELS else 0.5 if level[0] in "TL" else 0.0
         if quiet and rng.random() < mix.schmorl * node:
             _put(found, level, sample_schmorl(rng, acute=False))
         if quiet and rng.random() < mix.schmorl_acute * node:
             _put(found, level, sample_schmorl(rng, acute=True))
-        if rng.random() < mix.haemangioma:
+        # Rarer in the neck and the sacrum.
+        angioma = 1.0 if level[0] in "TL" else 0.5
+        if rng.random() < mix.haemangioma * angioma:
             _takes(found, level, sample_haemangioma(rng, atypical=False))
-        if quiet and rng.random() < mix.haemangioma_atypical:
+        if quiet and rng.random() < mix.haemangioma_atypical * angioma:
             _put(found, level, sample_haemangioma(rng, atypical=True))
         if quiet and rng.random() < mix.bone_island:
             _put(found, level, sample_bone_island(rng))
         if quiet and level[0] == "L" and rng.random() < 2.0 * mix.limbus:
             _put(found, level, sample_limbus(rng))
+        if level == "S1":
+            continue
         low = 2.0 if level in ("L3", "L4", "L5", "L6") else 0.4
         if rng.random() < mix.facet_edema * low:
             _takes(found, level, sample_facet_edema(rng))
@@ -277,19 +292,18 @@ def _add_focal(
 def _add_variants(
     found: Spine,
     rng: np.random.Generator,
-    bodies: Iterable[str],
     view: Sequence[str],
     mix: DiseaseMix,
 ) -> None:
     """Unrest of healthy marrow that no truth names, in healthy spines too."""
-    for level in bodies:
+    for level in view:
         if _calm(found, level) and rng.random() < mix.spot:
             _put(found, level, sample_spot(rng, fatty=bool(rng.random() < 0.5)))
         if _calm(found, level) and rng.random() < 0.5 * mix.unrest:
             _put(found, level, Disease(changes=(faint(rng),)))
     if not found:
         for upper, lower in pairwise(view):
-            if upper[0] in "TL" and rng.random() < mix.unrest:
+            if rng.random() < mix.unrest:
                 _both(found, (upper, lower), sample_unrest(rng))
 
 

@@ -101,10 +101,10 @@ class Canvas:
     @classmethod
     def blank(cls, grid: FineGrid) -> Canvas:
         """Air everywhere."""
-        tissue, fat, water, structure, body = (
-            np.zeros(grid.shape, dtype=np.uint8) for _ in range(5)
+        tissue, fat, water, structure, body, mark = (
+            np.zeros(grid.shape, dtype=np.uint8) for _ in range(6)
         )
-        return cls(grid, Maps(tissue, fat, water, structure, body, noise_lattice()))
+        return cls(grid, Maps(tissue, fat, water, structure, body, mark, noise_lattice()))
 
     def patch(self, centre: Vector, axes: Vector, reach_mm: float | Vector) -> Patch | None:
         """The voxels near a solid, or None when it lies outside the grid.
@@ -138,7 +138,13 @@ class Canvas:
         """The maps as an immutable grid."""
         maps = self.maps
         return TissueGrid(
-            maps.tissue, maps.fat, maps.water, maps.structure, maps.body, self.grid.affine
+            maps.tissue,
+            maps.fat,
+            maps.water,
+            maps.structure,
+            maps.body,
+            self.grid.affine,
+            maps.mark,
         )
 
 

@@ -51,7 +51,7 @@ class Maps(NamedTuple):
     """The maps of a `TissueGrid` while they are painted, (slice, row, column) uint8, and noise.
 
     Attributes:
-        tissue, fat, water, structure, body: As in `TissueGrid`.
+        tissue, fat, water, structure, body, mark: As in `TissueGrid`.
         noise: The lattice that `grain` reads.
     """
 
@@ -60,6 +60,7 @@ class Maps(NamedTuple):
     water: NDArray[np.uint8]
     structure: NDArray[np.uint8]
     body: NDArray[np.uint8]
+    mark: NDArray[np.uint8]
     noise: NDArray[np.float32]
 
 

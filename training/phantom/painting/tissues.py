@@ -52,6 +52,17 @@ class Tissue(IntEnum):
     SKIN = 26
     METAL = 27  # screw, rod, cage: void, and bends the field around it
     LIGAMENT = 28  # dark on every sequence, less so than cortex
+    VISCUS = 29  # content of bowel, uterine muscle: soft and wet
+
+
+class Mark(IntEnum):
+    """What a fine voxel belongs to where its tissue does not say so; without effect on signal."""
+
+    NONE = 0
+    FATTY = 1  # marrow turned to fat in one place: Modic 2, fatty corner, beside an old node
+    NODE = 2  # disc pressed into a body: Schmorl node
+    EROSION = 3  # of an endplate
+    LIMBUS = 4  # disc that cuts a corner off
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +79,7 @@ class TissueGrid:
         structure: uint8 `models.localiser.classes.Structure` truth.
         body: uint8; 0 or the index (1, 2, … cranial to caudal, S1 last) of the vertebral body.
         affine: Index to LPS mm.
+        mark: uint8 `Mark` values; None where nothing is marked.
     """
 
     tissue: NDArray[np.uint8]
@@ -76,6 +88,7 @@ class TissueGrid:
     structure: NDArray[np.uint8]
     body: NDArray[np.uint8]
     affine: Affine
+    mark: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,21 +18,18 @@ from models.volume import Role, Volume
 from training.phantom.painting.tissues import Tissue, TissueGrid
 from training.phantom.scanner import artefacts
 from training.phantom.scanner.conditions import Conditions, draw_conditions
-from training.phantom.scanner.contrast import random_contrast
 from training.phantom.scanner.fields import (
     band_map,
-    blob_map,
-    blobs_map,
     coil_map,
     inversion_map,
     noise_map,
     smooth_volume,
+    stretched_over,
 )
 from training.phantom.scanner.kernels import magnitude, mix_slices, pick
-from training.phantom.scanner.mix import TRAIN, AcquisitionMix
-from training.phantom.scanner.physics import DixonPart, SignalTable, signal_table
+from training.phantom.scanner.physics import DixonPart, SignalTable, Suppression, signal_table
 from training.phantom.scanner.placement import StackTarget, place_slices
-from training.phantom.scanner.protocols import Protocol, sample_protocol, sample_role
+from training.phantom.scanner.protocols import Protocol
 from training.phantom.scanner.sampling import (
     Band,
     Sampler,
@@ -44,20 +41,21 @@ from training.phantom.scanner.sampling import (
     point_spread,
     slice_profile,
 )
+from training.phantom.scanner.static_field import farthest, out_of_band, static_field_map
 from training.phantom.scanner.truth import fraction_on, truth_on
 
 __all__ = [
     "LabelledVolume",
     "StackTarget",
     "acquire",
-    "acquire_for_training",
     "fraction_on",
     "place_slices",
     "truth_on",
 ]
 
 FAILED_SUPPRESSION: Final = 0.7
-"""Part of the fat signal that comes back where spectral suppression fails."""
+"""Part of the fat signal that comes back, and of water's that is lost, where a pulse meant for fat
+works off its band."""
 
 INVERTED_WATER: Final = 2.5
 """By how much the water signal of a short-TI inversion falls for each part the pulse falls short:
@@ -69,8 +67,9 @@ PROFILE_EDGE: Final = 0.10
 USUAL_SPINE_CM: Final = 7.5
 """Depth of vertebral bodies below the skin of the back."""
 
-EVERYWHERE: Final = 9.0
-"""Radius from which on a water-fat swap takes the whole image."""
+
+Gains = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Of water and of fat over the image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +98,7 @@ class _Frame:
     columns: NDArray[np.float64]
     pitch_mm: NDArray[np.float64]
     spacing_mm: tuple[float, float, float]
+    thickness_mm: float
 
 
 def acquire(  # one scan: what, how, chance, where, under which conditions, with which contrast
@@ -130,9 +130,10 @@ def acquire(  # one scan: what, how, chance, where, under which conditions, with
     conditions = conditions or draw_conditions(protocol, rng)
     table = (table or signal_table(protocol.sequence)).scaled(conditions.tissue_gain)
     frame = _frame(grid, slices, conditions)
-    signal = _sample_signal(grid, frame, slices, protocol, conditions, table)
-    reference = _reference_signal(table, signal)
     tissue = _tissue_at(grid, frame)
+    gains = _compartment_maps(conditions, protocol, table, tissue, frame.spacing_mm)
+    signal = _sample_signal(grid, frame, protocol, conditions, table, gains)
+    reference = _reference_signal(table, signal)
     signal = artefacts.distort_by_metal(
         signal, tissue, conditions, frame.spacing_mm, 3 - protocol.phase_axis
     )
@@ -156,38 +157,6 @@ def acquire(  # one scan: what, how, chance, where, under which conditions, with
     return Volume(array=signal, affine=slices.affine.copy(), role=protocol.role)
 
 
-def acquire_for_training(
-    grid: TissueGrid,
-    rng: np.random.Generator,
-    *,
-    role: Role | None = None,
-    in_plane_mm: float | None = 1.0,
-    slice_mm: float | None = None,
-    mix: AcquisitionMix = TRAIN,
-) -> LabelledVolume:
-    """One random training image of the grid with its truth.
-
-    Args:
-        grid: Tissue maps.
-        rng: Source of randomness.
-        role: What to acquire; drawn by default, and then a share of the images gets a contrast no
-            scanner makes and the role "other".
-        in_plane_mm: Pitch of rows and columns; the protocol's own when None.
-        slice_mm: Slice pitch (thickness and gap); the protocol's own when None.
-        mix: What scanners, protocols and faults are drawn from.
-    """
-    protocol = sample_protocol(role or sample_role(rng), rng, mix=mix)
-    protocol = with_spacing(protocol, in_plane_mm, slice_mm)
-    table = None
-    if role is None and rng.random() < mix.random_contrast_share:
-        table = random_contrast(rng)
-        protocol = replace(protocol, role=Role.OTHER)
-    conditions = draw_conditions(protocol, rng, mix=mix)
-    volume = acquire(grid, protocol, rng, conditions=conditions, table=table)
-    structure, body = truth_on(grid, volume)
-    return LabelledVolume(volume, structure, body, protocol)
-
-
 def with_spacing(protocol: Protocol, in_plane_mm: float | None, slice_mm: float | None) -> Protocol:
     """A protocol at another pitch; thickness and gap keep their ratio, None keeps its own."""
     if in_plane_mm is not None:
@@ -209,24 +178,23 @@ def _frame(grid: TissueGrid, slices: SliceGeometry, conditions: Conditions) -> _
         for centres, shift, step in zip(positions, conditions.shift_mm, pitch, strict=True)
     ]
     steps = (float(spacing[0]), float(spacing[1]), float(spacing[2]))
-    return _Frame(moved[0], moved[1], moved[2], pitch, steps)
+    return _Frame(moved[0], moved[1], moved[2], pitch, steps, slices.thickness_mm)
 
 
 def _sample_signal(
     grid: TissueGrid,
     frame: _Frame,
-    slices: SliceGeometry,
     protocol: Protocol,
     conditions: Conditions,
     table: SignalTable,
+    gains: Gains | None,
 ) -> NDArray[np.float32]:
     """Signed signal at the acquired voxels; fat is shifted, and gains vary, where that happens."""
-    gains = _compartment_maps(conditions, protocol, table, slices.shape[1:])
     shift = protocol.shift_px if abs(protocol.shift_px) >= 0.3 else 0.0
     through = slice_profile(
         frame.slices,
         len(grid.tissue),
-        slices.thickness_mm / float(frame.pitch_mm[0]),
+        frame.thickness_mm / float(frame.pitch_mm[0]),
         PROFILE_EDGE,
     )
     plain = _in_plane(grid, frame, through, protocol, conditions, 0.0)
@@ -246,34 +214,52 @@ def _sample_signal(
 
 
 def _compartment_maps(
-    conditions: Conditions, protocol: Protocol, table: SignalTable, shape: tuple[int, ...]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-    """Gains of water and of fat, each (rows, columns); None when they are the same everywhere."""
-    rows, columns = shape
+    conditions: Conditions,
+    protocol: Protocol,
+    table: SignalTable,
+    tissue: NDArray[np.uint8],
+    spacing_mm: tuple[float, float, float],
+) -> Gains | None:
+    """Gains of water and of fat, (slices, rows, columns) or less; None when even everywhere."""
     sequence = protocol.sequence
     physical = protocol.role is not Role.OTHER or sequence.dixon_part is DixonPart.OUT_OF_PHASE
-    lost = conditions.inversion_loss > 0.0 or conditions.inversion_modes is not None
-    part_swaps = sequence.dixon_part in (DixonPart.WATER, DixonPart.FAT)
-    swap = conditions.swap if part_swaps else None
-    if not physical or not (conditions.failure or lost or swap):
+    if not physical:
         return None
-    water = np.full((rows, columns), table.water_gain, dtype=np.float32)
-    fat = np.full((rows, columns), table.fat_gain, dtype=np.float32)
-    if conditions.failure:
-        failing, kept = blobs_map(conditions.failure, rows, columns)
-        fat += max(FAILED_SUPPRESSION - table.fat_gain, 0.0) * failing
-        water *= kept
-    if lost:
-        loss = inversion_map(conditions, rows, columns)
-        water *= 1.0 - np.float32(INVERTED_WATER) * loss
-        fat += 2.0 * np.float32(np.exp(-(sequence.inversion_ms or 0.0) / sequence.fat_t1_ms)) * loss
-    if swap:
-        whole = swap.radius >= EVERYWHERE
-        share = np.ones((1, 1), np.float32) if whole else blob_map(swap, rows, columns)
-        exchanged = share * (fat - water)
-        water += exchanged
-        fat -= exchanged
-    return water, fat
+    spectral = sequence.suppression in (Suppression.CHESS, Suppression.SPAIR)
+    if spectral and conditions.static_field is not None:
+        ppm = static_field_map(conditions.static_field, tissue, spacing_mm)
+        missed, hit = out_of_band(ppm, conditions.static_field.band_ppm)
+        back = max(FAILED_SUPPRESSION - table.fat_gain, 0.0)
+        fat = np.float32(table.fat_gain) + np.float32(back) * missed
+        water = np.float32(table.water_gain) * (1.0 - np.float32(FAILED_SUPPRESSION) * hit)
+        return stretched_over(water, tissue.shape), stretched_over(fat, tissue.shape)
+    if conditions.inversion_loss > 0.0 or conditions.inversion_modes is not None:
+        loss = inversion_map(conditions, *tissue.shape[1:])
+        left = 2.0 * np.float32(np.exp(-(sequence.inversion_ms or 0.0) / sequence.fat_t1_ms))
+        return (
+            np.float32(table.water_gain) * (1.0 - np.float32(INVERTED_WATER) * loss),
+            np.float32(table.fat_gain) + left * loss,
+        )
+    if sequence.dixon_part in (DixonPart.WATER, DixonPart.FAT) and conditions.swapped > 0.0:
+        share = _swapped_share(conditions, tissue, spacing_mm)
+        exchanged = share * np.float32(table.fat_gain - table.water_gain)
+        return np.float32(table.water_gain) + exchanged, np.float32(table.fat_gain) - exchanged
+    return None
+
+
+def _swapped_share(
+    conditions: Conditions, tissue: NDArray[np.uint8], spacing_mm: tuple[float, float, float]
+) -> NDArray[np.float32]:
+    """Where a Dixon reconstruction has water and fat the wrong way round, 0 to 1."""
+    if conditions.swapped >= 1.0 or conditions.static_field is None:
+        return np.ones((1, 1, 1), dtype=np.float32)
+    ppm = static_field_map(conditions.static_field, tissue, spacing_mm)
+    places = [
+        np.rint(np.linspace(0, count - 1, few)).astype(np.int64)
+        for count, few in zip(tissue.shape, ppm.shape, strict=True)
+    ]
+    inside = tissue[np.ix_(*places)] != Tissue.AIR
+    return stretched_over(farthest(ppm, inside, conditions.swapped), tissue.shape)
 
 
 def _mixed(grid: TissueGrid, tables: NDArray[np.float32], through: Band) -> NDArray[np.float32]:

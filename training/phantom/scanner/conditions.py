@@ -19,10 +19,8 @@ from training.phantom.painting.tissues import Tissue
 from training.phantom.scanner.mix import TRAIN, AcquisitionMix
 from training.phantom.scanner.physics import Readout, Sequence, Suppression
 from training.phantom.scanner.protocols import Protocol
+from training.phantom.scanner.static_field import MODES, StaticField, draw_static_field
 from training.phantom.scanner.vendors import Range
-
-MODES: Final = 3
-"""Cosine modes per axis of a smooth random field."""
 
 ELEMENT_PITCH_CM: Final = (6.0, 12.0)
 """Distance of neighbouring elements of a spine coil along the table."""
@@ -52,20 +50,6 @@ LONGEST_STIR_MS: Final = 300.0
 
 COIL_SPAN_CM: Final = 90.0
 """Length along which elements are laid out before the ends are switched off."""
-
-
-class Blob(NamedTuple):
-    """A round region of the image with a soft edge, in parts of the field of view.
-
-    Attributes:
-        row, column, radius: Where.
-        water_loss: Part of the water signal lost there (the pulse meant for fat hits water).
-    """
-
-    row: float
-    column: float
-    radius: float
-    water_loss: float = 0.0
 
 
 class Element(NamedTuple):
@@ -104,10 +88,12 @@ class Conditions:
         corrected: The scanner divided the coil profile out: even signal, uneven noise.
         field_modes: (MODES, MODES, MODES) amplitudes of a smooth log-gain field (transmit B1).
         noise_modes: (MODES, MODES) of the noise level; noise_bands: height of its g-factor bands.
-        failure: Where fat suppression fails.
+        static_field: What spectral fat suppression and Dixon reconstructions have to stand; None
+            where it is even.
         inversion_loss: Mean part by which the inversion pulse falls short; it varies as
             `inversion_modes` (MODES, MODES).
-        swap: Where a Dixon image takes fat for water; a radius of 9 or more means everywhere.
+        swapped: Part of the tissue, farthest from an even field first, where a Dixon image takes
+            fat for water.
         saturation: Anterior saturation band.
         texture: Relative strength of correlated grain; real tissue is not even.
         csf_ghost, breathing_ghost, vessel_ghost: Ghost strength.
@@ -131,7 +117,7 @@ class Conditions:
     field_modes: NDArray[np.float64]
     noise_modes: NDArray[np.float64]
     noise_bands: float
-    failure: tuple[Blob, ...] | None
+    static_field: StaticField | None
     saturation: SaturationBand | None
     texture: float
     csf_ghost: float
@@ -143,7 +129,7 @@ class Conditions:
     turn_deg: float = 0.0
     inversion_loss: float = 0.0
     inversion_modes: NDArray[np.float64] | None = None
-    swap: Blob | None = None
+    swapped: float = 0.0
     vessel_ghost: float = 0.0
     blur_mm: float = 0.0
     wrap: float = 0.0
@@ -185,10 +171,10 @@ def draw_conditions(
         field_modes=_modes(rng, 0.015 + 0.022 * sequence.field_t, 3),
         noise_modes=_modes(rng, 0.15 * (protocol.acceleration - 1.0), 2),
         noise_bands=float(rng.uniform(0.0, 0.7)) * (protocol.acceleration - 1.0),
-        failure=_draw_failure(sequence, rng, faults),
+        static_field=draw_static_field(sequence.suppression, sequence.field_t, faults, rng),
         inversion_loss=float(rng.uniform(0.0, 0.04)) * faults if inverted else 0.0,
         inversion_modes=_modes(rng, 0.02 * faults, 2) if inverted else None,
-        swap=_draw_swap(sequence, rng, faults),
+        swapped=_draw_swapped(sequence, rng, faults),
         saturation=_draw_band(rng) if protocol.saturation_band else None,
         texture=float(rng.uniform(0.01, 0.05)),
         csf_ghost=_sometimes(rng, 0.5, 0.06, faults) if fluid_bright else 0.0,
@@ -250,37 +236,13 @@ def _modes(rng: np.random.Generator, strength: float, axes: int) -> NDArray[np.f
     return np.asarray(modes)
 
 
-def _draw_failure(
-    sequence: Sequence, rng: np.random.Generator, faults: float
-) -> tuple[Blob, ...] | None:
-    """Spectral suppression fails where the field bends: image ends, diaphragm, curve of the back.
-
-    SPAIR stands a poor B1 but not a poor B0, so it fails a little less than CHESS.
-    """
-    share = {Suppression.CHESS: 0.5, Suppression.SPAIR: 0.35}.get(sequence.suppression, 0.0)
-    if rng.random() >= share * faults:
-        return None
-    blobs = []
-    for _ in range(int(rng.integers(1, 4))):
-        place = rng.choice(4)
-        row = (rng.normal(0.0, 0.08), rng.normal(1.0, 0.08), 0.2, rng.uniform(0.0, 1.0))[place]
-        column = (rng.uniform(), rng.uniform(), rng.uniform(0.0, 0.4), rng.normal(0.95, 0.05))
-        loss = float(rng.uniform(0.2, 0.8)) if rng.random() < 0.3 else 0.0
-        radius = float(rng.uniform(0.08, 0.28)) * faults**0.5
-        blobs.append(Blob(float(row), float(column[place]), radius, loss))
-    return tuple(blobs)
-
-
-def _draw_swap(sequence: Sequence, rng: np.random.Generator, faults: float) -> Blob | None:
+def _draw_swapped(sequence: Sequence, rng: np.random.Generator, faults: float) -> float:
     if sequence.suppression is not Suppression.DIXON:
-        return None
+        return 0.0
     draw = rng.random() / max(faults, 1e-9)
     if draw < 0.01:
-        return Blob(0.5, 0.5, 9.0)
-    if draw < 0.06:
-        row = float(rng.choice((rng.normal(0.0, 0.1), rng.normal(1.0, 0.1), rng.uniform())))
-        return Blob(row, float(rng.uniform()), float(rng.uniform(0.08, 0.25)))
-    return None
+        return 1.0
+    return float(rng.uniform(0.01, 0.12)) if draw < 0.06 else 0.0
 
 
 def _draw_band(rng: np.random.Generator) -> SaturationBand:

@@ -5,14 +5,14 @@ Maps are at the acquired resolution; depth is counted from the skin of the back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence as SequenceOf
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.phantom.scanner.conditions import MODES, Blob, Conditions, SaturationBand
+from training.phantom.scanner.conditions import Conditions, SaturationBand
 from training.phantom.scanner.sampling import Sampler, stretched
+from training.phantom.scanner.static_field import cosines
 
 Map = NDArray[np.float32]
 
@@ -66,25 +66,31 @@ def coil_map(
 
 def smooth_map(modes: NDArray[np.float64], rows: int, columns: int) -> Map:
     """Smooth gain around 1, (rows, columns): the exponential of a low-order cosine field."""
-    return np.exp(_cosines(rows) @ modes @ _cosines(columns).T).astype(np.float32)
+    return np.exp(cosines(rows) @ modes @ cosines(columns).T).astype(np.float32)
 
 
 def smooth_volume(modes: NDArray[np.float64], shape: tuple[int, int, int]) -> Map:
     """Smooth gain around 1, (slices, rows, columns)."""
-    planes = np.tensordot(_cosines(shape[0]), modes, axes=1)
+    planes = np.tensordot(cosines(shape[0]), modes, axes=1)
     coarse = [max(8, count // 16) for count in shape[1:]]
-    log = np.matmul(_cosines(coarse[0]), planes) @ _cosines(coarse[1]).T
-    gain = np.exp(log).astype(np.float32)
-    rows, columns = (stretched(few, many) for few, many in zip(coarse, shape[1:], strict=True))
+    log = np.matmul(cosines(coarse[0]), planes) @ cosines(coarse[1]).T
+    return stretched_over(np.exp(log).astype(np.float32), shape)
+
+
+def stretched_over(coarse: Map, shape: tuple[int, ...]) -> Map:
+    """A coarse map of all slices interpolated to (slices, rows, columns), ends on ends."""
+    rows, columns = (
+        stretched(few, many) for few, many in zip(coarse.shape[1:], shape[1:], strict=True)
+    )
     # No product of dense matrices: these are nearly all zero, and their threads spin afterwards.
-    return Sampler(rows, rows, columns).in_plane(gain)
+    return Sampler(rows, rows, columns).in_plane(coarse)
 
 
 def inversion_map(conditions: Conditions, rows: int, columns: int) -> Map:
     """Part by which the inversion falls short, (rows, columns)."""
     lost = np.full((rows, columns), conditions.inversion_loss)
     if conditions.inversion_modes is not None:
-        lost += _cosines(rows) @ conditions.inversion_modes @ _cosines(columns).T
+        lost += cosines(rows) @ conditions.inversion_modes @ cosines(columns).T
     return np.clip(lost, -0.03, 0.2).astype(np.float32)
 
 
@@ -118,27 +124,3 @@ def band_map(saturation: SaturationBand, wall: NDArray[np.float64], columns: int
     past = (np.abs(distance) - saturation.width / 2) / 0.012
     inside = 1.0 / (1.0 + np.exp(np.clip(past, -50, 50)))
     return (1.0 - saturation.depth * inside).astype(np.float32)
-
-
-def blob_map(blob: Blob, rows: int, columns: int) -> Map:
-    """1 inside a blob and 0 outside, with a soft edge, (rows, columns)."""
-    down = (np.linspace(0.0, 1.0, rows)[:, None] - blob.row) ** 2
-    across = (np.linspace(0.0, 1.0, columns)[None, :] - blob.column) ** 2
-    past = (np.sqrt(down + across) - blob.radius) / 0.05
-    return (1.0 / (1.0 + np.exp(np.clip(past, -50, 50)))).astype(np.float32)
-
-
-def blobs_map(blobs: SequenceOf[Blob], rows: int, columns: int) -> tuple[Map, Map]:
-    """Where suppression fails, and the part of water that is left there; each (rows, columns)."""
-    failing = np.zeros((rows, columns), dtype=np.float32)
-    water = np.ones((rows, columns), dtype=np.float32)
-    for blob in blobs:
-        inside = blob_map(blob, rows, columns)
-        np.maximum(failing, inside, out=failing)
-        water *= 1.0 - np.float32(blob.water_loss) * inside
-    return failing, water
-
-
-def _cosines(count: int) -> NDArray[np.float64]:
-    along = np.linspace(0.0, np.pi, count)
-    return np.stack([np.cos(order * along) for order in range(MODES)], axis=1)

@@ -75,6 +75,7 @@ WATER: Final[dict[Tissue, Relaxation]] = {
     Tissue.SKIN: Relaxation((900.0, 1000.0), (30.0, 27.0), 0.70),
     Tissue.METAL: Relaxation((1000.0, 1000.0), (1.0, 1.0), 0.0),
     Tissue.LIGAMENT: Relaxation((700.0, 800.0), (10.0, 9.0), 0.60),
+    Tissue.VISCUS: Relaxation((1250.0, 1400.0), (78.0, 72.0), 0.92),
 }
 
 TRANSFERRING: Final[dict[Tissue, float]] = {
