@@ -253,9 +253,18 @@ def _diseases(
         raise ImpossibleDiseaseError("S1 does not collapse: ask for a fracture of the sacrum")
     if request.diseases or request.healthy:
         return dict(request.diseases)
+    return sample_diseases(rng, levels_in_view(levels, region), levels, subject, request.mix)
+
+
+def levels_in_view(levels: tuple[str, ...], region: str) -> tuple[str, ...]:
+    """The levels, S1 among them, that a scan aimed at a region shows and that may be diseased.
+
+    Args:
+        levels: Presacral ones of the spine, cranial to caudal.
+        region: One of `REGIONS`.
+    """
     middle = levels.index(_centre_level(levels, region))
-    in_view = (*levels, "S1")[max(0, middle - IN_VIEW_LEVELS) : middle + IN_VIEW_LEVELS]
-    return sample_diseases(rng, in_view, levels, subject, request.mix)
+    return (*levels, "S1")[max(0, middle - IN_VIEW_LEVELS) : middle + IN_VIEW_LEVELS]
 
 
 def _spine(
