@@ -68,8 +68,8 @@ test: $(VENV)/.tested tools lint  ## Run every check and the whole test suite
 soak: $(VENV)/.tested  ## Run the tests that take an hour: kill -9 by the hundred, the whole story of retraining
 	$(BIN)/pytest -m soak
 
-bench: $(VENV)/.tested  ## Time every stage beside floors and a stock network, then the service
-	@worst=0; for part in benchmark benchmark.service benchmark.network; do \
+bench: $(VENV)/.tested  ## Time stages beside floors and a stock network, the service, batches
+	@worst=0; for part in benchmark benchmark.service benchmark.network benchmark.batch; do \
 	  $(BIN)/python -m tests.$$part || worst=1; done; exit $$worst
 
 evaluate: $(VENV)/.tested  ## Judge the shipped bundles on held-out synthetic studies (kept in var/)

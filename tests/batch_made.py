@@ -7,6 +7,7 @@ table tells one study from another.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from functools import partial
@@ -49,10 +50,17 @@ SHAPE = (SLICES, 192, 16)
 NAMES = ("T12", "L1", "L2")
 
 
-def study(number: int) -> list[FileDataset]:
+RAISES = 2001
+"""Brightest pixel of a study at which reading ends in an error of the program."""
+DIES = 2002
+"""Brightest pixel of a study at which the process that reads it dies, again and again."""
+
+
+def study(number: int, brightest: int = 0) -> list[FileDataset]:
     """A usable stack whose pixels depend on its number."""
     rng = np.random.default_rng(number)
     pixels = rng.integers(50, 1000, SHAPE).astype(np.uint16)
+    pixels[SLICES // 2, 0, 0] = max(brightest, 1000)
     return classic_stack(pixels, Grid(), study=f"batch {number}", series=f"stir {number}")
 
 
@@ -73,6 +81,11 @@ def write_studies(root: Path, count: int) -> None:
 def localise(volumes: StudyVolumes) -> Localisation:
     """Three bodies, one below the other."""
     volume = volumes.reference
+    brightest = round(float(volume.array.max()))
+    if brightest == DIES:
+        os._exit(1)
+    if brightest == RAISES:
+        raise RuntimeError("this study is made to be too much")
     labels = np.zeros(volume.shape, np.uint8)
     for index in range(1, 4):
         labels[2:5, 40 * index : 40 * index + 20, 4:12] = index
@@ -144,9 +157,11 @@ class Silent:
         self.done += 1
 
 
-def asked_for(root: Path, out: Path, workers: int = 1, *, deidentify: bool = False) -> Asked:
-    """A batch that writes reports only."""
-    return Asked(root, out, workers, frozenset({Format.JSON}), deidentify)
+def asked_for(
+    root: Path, out: Path, workers: int = 1, *formats: Format, deidentify: bool = False
+) -> Asked:
+    """A batch that writes reports, and in what other formats is asked."""
+    return Asked(root, out, workers, frozenset({Format.JSON, *formats}), deidentify)
 
 
 def run(root: Path, out: Path, workers: int = 1) -> None:

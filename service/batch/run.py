@@ -17,7 +17,7 @@ from service.batch.figures import Figures
 from service.batch.journal import StudyState
 from service.batch.sources import Sources
 from service.batch.summary import write_summary
-from service.batch.tables import write_tables
+from service.batch.tables import Name, write_tables
 from service.batch.workers import local_jobs, shared_jobs
 from service.batch.workplace import Workplace, agreed_options, open_workplace
 from service.deidentify.identities import Identities
@@ -182,12 +182,13 @@ def _identities(options: BatchOptions) -> Identities | None:
 def _gather(place: Workplace, options: BatchOptions) -> None:
     """Write tables and summary of all that is there."""
     identities = _identities(options)
+    name: Name = identities.uid if identities is not None else str
     figures = Figures()
     write_tables(
         place,
-        identities.uid if identities is not None else str,
+        name,
         hide_files=identities is not None,
         on_report=figures.add_report,
     )
     figures.add_studies(place.journal)
-    write_summary(place, figures, datetime.now(UTC), pages=Format.HTML in options.formats)
+    write_summary(place, figures, datetime.now(UTC), name, pages=Format.HTML in options.formats)

@@ -13,7 +13,7 @@ from models.anatomy import LEVELS
 from models.durable import write_durably
 from service.batch.figures import NOT_SAID, QUESTIONS, UNNAMED, Figures
 from service.batch.journal import StudyRow, StudyState
-from service.batch.tables import REFUSED_CSV, RESULTS_CSV, RESULTS_PARQUET, STUDIES_CSV
+from service.batch.tables import REFUSED_CSV, RESULTS_CSV, RESULTS_PARQUET, STUDIES_CSV, Name
 from service.batch.workplace import Workplace
 from service.report.markup import Markup, element, join
 
@@ -28,13 +28,16 @@ _STATES: Final = {
 }
 
 
-def write_summary(place: Workplace, figures: Figures, made: datetime, *, pages: bool) -> None:
+def write_summary(
+    place: Workplace, figures: Figures, made: datetime, name: Name, *, pages: bool
+) -> None:
     """Write the summary of a batch.
 
     Args:
         place: Where the batch lives.
         figures: Of the batch.
         made: Now.
+        name: For UIDs of studies that have no folder.
         pages: Whether studies have a page to link to, beside their report in JSON.
 
     Raises:
@@ -57,7 +60,7 @@ def write_summary(place: Workplace, figures: Figures, made: datetime, *, pages: 
             class_="columns",
         ),
         element("h2", "Studies"),
-        _studies(place, page),
+        _studies(place, page, name),
     )
     document = join(
         Markup("<!doctype html>\n"), element("html", _head(), element("body", body), lang="en")
@@ -226,19 +229,21 @@ def _meter(share: float) -> Markup:
     return element("div", element("i", style=f"width:{share * 100:.1f}%"))
 
 
-def _studies(place: Workplace, page: str) -> Markup:
-    rows = [_study(study, page) for study in place.journal.studies()]
+def _studies(place: Workplace, page: str, name: Name) -> Markup:
+    rows = [_study(study, page, name) for study in place.journal.studies()]
     header = ("Study", "", "Levels", "Edema", "Unhealed", "Pathological", "Why not", "Seconds")
     return _table(header, rows, first_numeric=7)
 
 
-def _study(study: StudyRow, page: str) -> Markup:
+def _study(study: StudyRow, page: str, name: Name) -> Markup:
     summary: Mapping[str, Any] = study.outcome.get("summary") or {}
     reason: Mapping[str, str] = study.outcome.get("reason") or {}
     stages: Mapping[str, float] = study.outcome.get("stages_ms") or {}
     state = _STATES[study.state]
-    named: Markup | str = "no folder"
-    if study.folder is not None:
+    named: Markup | str
+    if study.folder is None:
+        named = name(study.study)
+    else:
         named = element("a", study.folder, href=f"{study.folder}/{page}")
     return element(
         "tr",

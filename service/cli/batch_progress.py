@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -34,11 +34,11 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def shown(stream: TextIO) -> Iterator[Shown]:
-    """Show progress on a stream for as long as the block."""
-    console = Console(file=stream)
+def shown(stream: TextIO, clock: Callable[[], float] = time.monotonic) -> Iterator[Shown]:
+    """Show progress on a stream for as long as the block; the clock counts seconds."""
+    console = Console(file=stream, get_time=clock)
     if not console.is_terminal:
-        yield Lines(stream)
+        yield Lines(stream, clock)
         return
     bar = Progress(
         TextColumn("{task.description}"),
@@ -112,23 +112,24 @@ class Bar(Shown):
 class Lines(Shown):
     """In a file or a pipe."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, clock: Callable[[], float]) -> None:
         super().__init__()
         self._stream = stream
-        self._began = self._said = time.monotonic()
+        self._clock = clock
+        self._began = self._said = clock()
         self._before = 0
 
     def begin(self, total: int, done: int) -> None:
         """Say how much there is."""
         super().begin(total, done)
-        self._began = self._said = time.monotonic()
+        self._began = self._said = self._clock()
         self._before = done
         self._say(f"{total} studies, {done} of them read before")
 
     def study(self, state: StudyState) -> None:
         """Say now and then how far it is."""
         super().study(state)
-        now = time.monotonic()
+        now = self._clock()
         if now - self._said >= LOG_EVERY_S or self.done == self.total:
             self._said = now
             rate = (self.done - self._before) / max(now - self._began, 1e-9)

@@ -1,6 +1,6 @@
 """What the service adds to the pipeline, and how soon it answers 202, beside floors of this run.
 
-python -m tests.benchmark.service        the second half of `make bench`
+python -m tests.benchmark.service        a part of `make bench`
 """
 
 from __future__ import annotations

@@ -22,7 +22,12 @@ IMAGE_SUFFIXES: Final = (".nii.gz", ".nii", ".mha")
 SMALLEST_BODY_VOXELS: Final = 10
 """Fewer voxels of a value are a slip of the brush."""
 
-_LEVEL_IN_LABEL: Final = re.compile(r"(?<![A-Za-z0-9])([CTL]\d{1,2}|S1)(?![A-Za-z0-9])")
+_WORD: Final = re.compile(r"[A-Za-z]+\d*|\d+")
+_WORDS_BESIDE_A_LEVEL: Final = frozenset(
+    {"body", "bone", "cervical", "corpus", "lumbar", "sacral", "sacrum", "thoracic"}
+    | {"vertebra", "vertebrae", "vertebral"}
+)
+"""What a label may say of a vertebra beside its level: a disc, a rib or edema of L1 is not L1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +90,36 @@ def read_image(path: Path) -> tuple[NDArray[Any], Affine]:
     return SimpleITK.GetArrayFromImage(image), affine
 
 
+def read_values(path: Path) -> tuple[NDArray[Any], Affine]:
+    """Read the values of a mask whose rows say already what they mean.
+
+    Args:
+        path: NIfTI, MetaImage or DICOM SEG.
+
+    Returns:
+        (slice, row, column) array and its affine, index to LPS mm.
+
+    Raises:
+        MaskError: It cannot be read.
+    """
+    if image_stem(path) is not None:
+        return read_image(path)
+    _, labels, affine = _segments(path)
+    return labels, affine
+
+
 def read_mask(path: Path, scheme: str) -> MaskImage:
     """Read a mask file.
 
     Args:
         path: NIfTI or MetaImage with the values of a scheme, or DICOM SEG.
-        scheme: A key of `SCHEMES`. A segment of DICOM SEG that says which vertebra it is, by code
-            or label, is believed before its number is looked up.
+        scheme: A key of `SCHEMES`. Segments of DICOM SEG are believed when they say which vertebra
+            they are, by code or label. Their numbers are looked up when none says so, or when all
+            that do have the number of their level in the scheme.
 
     Raises:
-        MaskError: It cannot be read, or holds no vertebra of the scheme.
+        MaskError: It cannot be read, holds no vertebra of the scheme, or holds a value that never
+            occurs in the scheme.
     """
     if image_stem(path) is None:
         return _read_seg(path, scheme)
@@ -106,6 +131,21 @@ def read_mask(path: Path, scheme: str) -> MaskImage:
 
 
 def _read_seg(path: Path, scheme: str) -> MaskImage:
+    segmentation, labels, affine = _segments(path)
+    numbers = frozenset(int(number) for number in np.unique(labels)) - {0}
+    levels = _levels_of_segments(segmentation, numbers, scheme)
+    series = segmentation.get("ReferencedSeriesSequence", ())
+    return MaskImage(
+        labels,
+        affine,
+        levels,
+        str(segmentation.StudyInstanceUID),
+        str(series[0].SeriesInstanceUID) if len(series) == 1 else "",
+    )
+
+
+def _segments(path: Path) -> tuple[Any, NDArray[np.uint16], Affine]:
+    """A DICOM SEG, its (slice, row, column) array of segment numbers and its affine."""
     import highdicom as hd  # noqa: PLC0415
     from pydicom.errors import InvalidDicomError  # noqa: PLC0415
 
@@ -115,33 +155,38 @@ def _read_seg(path: Path, scheme: str) -> MaskImage:
     except (InvalidDicomError, ValueError, AttributeError, RuntimeError) as error:
         raise MaskError("a DICOM SEG cannot be read as one volume") from error
     labels = np.asarray(volume.array, dtype=np.uint16)
-    numbers = frozenset(int(number) for number in np.unique(labels)) - {0}
-    levels = {}
-    for number in sorted(numbers):
-        level = _level_of_segment(segmentation, number, scheme)
-        if level is not None:
-            levels[number] = level
-    if not levels:
-        raise MaskError("no segment of a DICOM SEG is a vertebra")
-    series = segmentation.get("ReferencedSeriesSequence", ())
-    return MaskImage(
-        labels,
-        np.asarray(volume.affine, dtype=np.float64),
-        levels,
-        str(segmentation.StudyInstanceUID),
-        str(series[0].SeriesInstanceUID) if len(series) == 1 else "",
-    )
+    return segmentation, labels, np.asarray(volume.affine, dtype=np.float64)
 
 
-def _level_of_segment(segmentation: Any, number: int, scheme: str) -> str | None:  # noqa: ANN401  highdicom has no types
-    description = segmentation.get_segment_description(number)
-    named = level_of_code(str(description.segmented_property_type.value))
-    if named is not None:
-        return named
-    written = _LEVEL_IN_LABEL.search(str(description.segment_label).replace("_", " "))
-    if written and written.group(1) in LEVELS:
-        return written.group(1)
-    return SCHEMES[scheme].get(number) if scheme in SCHEMES else None
+def _levels_of_segments(
+    segmentation: Any,  # noqa: ANN401  highdicom has no types
+    numbers: frozenset[int],
+    scheme: str,
+) -> dict[int, str]:
+    """Segment number to level, for the segments that are vertebrae; see `read_mask`."""
+    described = {number: segmentation.get_segment_description(number) for number in sorted(numbers)}
+    said = {
+        number: level
+        for number, description in described.items()
+        if (level := _level_said(description)) is not None
+    }
+    if not said:
+        return levels_of(numbers, scheme)
+    known = SCHEMES.get(scheme, {})
+    if any(known.get(number) != level for number, level in said.items()):
+        return said  # segments are counted from 1: the numbers of the others mean nothing
+    return {number: known[number] for number in described if number in known}
+
+
+def _level_said(description: Any) -> str | None:  # noqa: ANN401  highdicom has no types
+    """The level that a segment says it is by its code, else by its label."""
+    coded = level_of_code(str(description.segmented_property_type.value))
+    if coded is not None:
+        return coded
+    words = _WORD.findall(str(description.segment_label))
+    levels = [word for word in words if word in LEVELS]
+    others = {word.lower() for word in words if word not in LEVELS}
+    return levels[0] if len(levels) == 1 and others <= _WORDS_BESIDE_A_LEVEL else None
 
 
 def bodies_of(mask: MaskImage) -> tuple[Body, ...]:

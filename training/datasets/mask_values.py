@@ -43,9 +43,11 @@ SCHEMES: Final[Mapping[str, Mapping[int, str]]] = {
 
 _NEVER: Final = {
     "verse": range(29, 256),
-    "totalspineseg": (18, 19, *range(46, 50)),
-    "totalspineseg_2024": range(1, 18),
-}
+    "totalspineseg": (
+        *range(3, 11), *range(18, 21), *range(33, 41), *range(46, 50), *range(51, 63),
+    ),
+    "totalspineseg_2024": (*range(1, 18), *range(42, 92), *range(93, 200)),
+}  # fmt: skip
 """Values that a mask of a scheme does not have: with one of them it is of another scheme."""
 
 _LEVEL_OF_CODE: Final = {code: level for level, code in SNOMED_VERTEBRA.items()}

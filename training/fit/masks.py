@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from models.volume import Role, Volume
 from service.pipeline import Read, reader
 from service.settings import Settings
 from training.datasets.manifest import Manifest
-from training.datasets.mask_images import image_stem, read_image, read_mask
+from training.datasets.mask_images import image_stem, read_image, read_values
 from training.datasets.rows import LabelRow
 from training.localiser.crops import Scan
 
@@ -75,12 +75,7 @@ def _body_labels(manifest: Manifest, rows: list[LabelRow]) -> tuple[NDArray[np.u
     path = manifest.mask_path(rows[0])
     if path is None:
         raise ValueError("rows without a mask")
-    values: NDArray[Any]
-    if image_stem(path) is not None:
-        values, affine = read_image(path)
-    else:
-        mask = read_mask(path, "verse")
-        values, affine = mask.labels, mask.affine
+    values, affine = read_values(path)
     labels = np.zeros(values.shape, np.uint8)
     for number, row in enumerate(rows, start=1):
         if row.level != SACRUM:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import signal
 import subprocess
 import sys
 import zipfile
@@ -15,19 +17,29 @@ from pydicom.dataset import Dataset
 
 from service.batch.tables import RESULTS_CSV, STUDIES_CSV
 from service.batch.workplace import open_workplace
+from tests.batch_made import write_studies
 from tests.builders import write_all
+from tests.unit.batch.summaries import Page
 from tests.unit.deidentify.planted import MARK, plant
 
 SAMPLES = Path(__file__).parents[3] / "data_samples"
 DATES = ("19440612", "19991231", "235959")
 
 
+COMMAND = (sys.executable, "-m", "service.cli", "batch")
+
+
 def acuity(*arguments: object, code: int = 0) -> str:
     """Run the command; its standard output."""
-    command = [sys.executable, "-m", "service.cli", "batch", *map(str, arguments)]
+    return ran(*arguments, code=code).stdout
+
+
+def ran(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    command = [*COMMAND, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == code, done.stderr
-    return done.stdout
+    return done
 
 
 def planted_sample(name: str, folder: Path) -> None:
@@ -130,8 +142,11 @@ def test_a_collection_in_one_zip_and_its_exit_codes(tmp_path: Path) -> None:
         for name in ("healed", "benign_unhealed"):
             for path in sorted((SAMPLES / name / "dicom").rglob("*.dcm")):
                 archive.write(path, f"{name}/{path.parent.name}-{path.name}")
-    told = acuity(tmp_path / "all.zip", "--out", tmp_path / "out", "--formats", "json")
-    assert told.startswith("2 studies: 2 reported")
+    done = ran(tmp_path / "all.zip", "--out", tmp_path / "out", "--formats", "json")
+    assert done.stdout.startswith("2 studies: 2 reported")
+    # Not on a terminal: lines instead of a bar.
+    progress = r"2 studies, 0 of them read before\n(.*\n)?2/2 studies, [\d.]+/min, 0 s left\n"
+    assert re.fullmatch(progress, done.stderr), done.stderr
     with (tmp_path / "out" / RESULTS_CSV).open(newline="") as file:
         rows = list(csv.DictReader(file))
     with (tmp_path / "out" / STUDIES_CSV).open(newline="") as file:
@@ -145,6 +160,20 @@ def test_a_collection_in_one_zip_and_its_exit_codes(tmp_path: Path) -> None:
     with open_workplace(tmp_path / "held"):
         acuity(tmp_path / "nothing", "--out", tmp_path / "held", code=1)
     acuity(tmp_path / "missing", "--out", tmp_path / "none", code=2)
+
+
+def test_a_stop_by_the_system_leaves_what_the_same_command_goes_on_from(tmp_path: Path) -> None:
+    write_studies(tmp_path / "root", 4)
+    command = [*COMMAND, str(tmp_path / "root"), "--out", str(tmp_path / "out")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as batch:
+        assert batch.stderr is not None
+        assert batch.stderr.readline() == "4 studies, 0 of them read before\n"
+        batch.send_signal(signal.SIGTERM)
+        told = batch.stderr.read()
+    assert batch.returncode == 1
+    assert "interrupted" in told
+    assert "the same command goes on" in told
+    assert Page.of(tmp_path / "out").tiles["still waiting"] == "4"
 
 
 def test_a_missing_bundle_is_said_before_anything_begins(

@@ -45,6 +45,8 @@ def test_two_workers_here_and_one_elsewhere_read_a_batch(tmp_path: Path) -> None
         assert elsewhere.stdout.readline() == b"reading studies\n"
         engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
         stack.callback(engine.dispose)
+        with engine.connect() as connection:
+            (other,) = connection.scalars(text("SELECT worker_id FROM workers"))
         command = [*CLI, "batch", str(SAMPLES), "--out", str(tmp_path / "out")]
         batch = stack.enter_context(
             subprocess.Popen(
@@ -60,6 +62,9 @@ def test_two_workers_here_and_one_elsewhere_read_a_batch(tmp_path: Path) -> None
         with engine.connect() as connection:
             states = connection.execute(text("SELECT state FROM jobs WHERE batch IS NOT NULL"))
             assert [row.state for row in states] == ["succeeded"] * 3
+            readers = connection.scalars(text("SELECT executor_id FROM dbos.workflow_status"))
+            # It waited for work before the batch began, and takes one study at a time.
+            assert 1 <= list(readers).count(other) < 3
 
 
 def test_a_database_without_a_shared_folder_is_refused(tmp_path: Path) -> None:

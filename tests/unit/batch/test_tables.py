@@ -10,6 +10,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
@@ -129,6 +132,36 @@ def test_csv_and_parquet_say_the_same(place: Workplace, report: StudyReport) -> 
     assert isinstance(first["edema_probability"], float)
 
 
+def test_a_csv_read_by_the_types_of_its_columns_is_the_parquet(
+    place: Workplace, report: StudyReport
+) -> None:
+    add(place, "1.1", report)
+    write(place)
+    table = pq.read_table(place.out / RESULTS_PARQUET)
+    types = {
+        Kind.TEXT: pa.string(), Kind.INTEGER: pa.int64(), Kind.REAL: pa.float64(),
+        Kind.BOOLEAN: pa.bool_(),
+    }  # fmt: skip
+    columns = all_columns(names_in(report))
+    assert table.schema.equals(pa.schema([(one.name, types[one.kind]) for one in columns]))
+    assert {one.kind for one in columns} == set(Kind)
+    told = pa_csv.ConvertOptions(
+        column_types=table.schema, null_values=[""], strings_can_be_null=True
+    )
+    read = pa_csv.read_csv(place.out / RESULTS_CSV, convert_options=told)
+    # A list without a code is "" in Parquet; CSV has one way to say that and null.
+    assert _without_empty_texts(read).equals(_without_empty_texts(table))
+    assert table["level"].null_count < table.num_rows
+
+
+def _without_empty_texts(table: pa.Table) -> pa.Table:
+    columns = [
+        pc.if_else(pc.equal(column, ""), None, column) if column.type == pa.string() else column
+        for column in table.columns
+    ]
+    return pa.table(columns, table.schema)
+
+
 def test_tables_of_the_same_studies_are_the_same_bytes(tmp_path: Path, report: StudyReport) -> None:
     slower = report.provenance.model_copy(update={"timings_ms": {"ingest": 9000.0}})
     made = []
@@ -193,7 +226,7 @@ def test_figures_count_what_reports_say(place: Workplace, report: StudyReport) -
 def test_the_summary_escapes_and_links(place: Workplace, report: StudyReport) -> None:
     add(place, "1.1", report)
     add(place, "1.2", None, code="<script>")
-    write_summary(place, write(place), datetime(2026, 1, 2, 3, 4, tzinfo=UTC), pages=True)
+    write_summary(place, write(place), datetime(2026, 1, 2, 3, 4, tzinfo=UTC), str, pages=True)
     page = (place.out / SUMMARY).read_text()
     assert 'href="1.1/report.html"' in page
     assert "&lt;script&gt;" in page
@@ -204,7 +237,7 @@ def test_the_summary_escapes_and_links(place: Workplace, report: StudyReport) ->
 
 
 def test_an_empty_batch_has_a_summary(place: Workplace) -> None:
-    write_summary(place, write(place), datetime.now(UTC), pages=True)
+    write_summary(place, write(place), datetime.now(UTC), str, pages=True)
     assert "studies found" in (place.out / SUMMARY).read_text()
 
 

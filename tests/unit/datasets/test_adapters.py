@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from tests.unit.datasets.made import (
     write_rsna,
     write_study,
 )
+from tests.unit.datasets.segmentation import Segment, coded, write_segmentation
 from training.datasets.__main__ import main
 from training.datasets.adapters.labelled import LabelledSource, labelled_rows
 from training.datasets.adapters.masks import MaskSource, mask_rows
@@ -34,7 +36,8 @@ from training.datasets.errors import (
     SourceLayoutError,
 )
 from training.datasets.manifest import read_manifest, write_manifest
-from training.datasets.rows import Split
+from training.datasets.mask_images import read_values
+from training.datasets.rows import LabelRow, Split
 from training.datasets.split import SplitRule
 
 pytestmark = pytest.mark.train
@@ -246,18 +249,95 @@ def test_a_mask_of_another_scheme_is_not_believed(tmp_path: Path) -> None:
         mask_rows(masks(write_study(tmp_path / "p2", "two"), "verse"))
 
 
-def test_a_dicom_segmentation_names_its_study_series_and_levels(tmp_path: Path) -> None:
-    from tests.unit.datasets.segmentation import write_segmentation
-
+def segmented(tmp_path: Path, scheme: str, segments: Sequence[Segment]) -> list[LabelRow]:
+    """Rows of a DICOM SEG over a small study."""
     folder = write_study(tmp_path / "p1", "one")
-    write_segmentation(folder, tmp_path / "seg" / "result.dcm", {"L1": 1, "L2": 2, "T12": 3})
-    source = MaskSource(tmp_path / "p1", tmp_path / "seg", "verse", RULE, KEYS)
-    rows = mask_rows(source).rows
+    write_segmentation(folder, tmp_path / "seg" / "result.dcm", segments)
+    return mask_rows(MaskSource(tmp_path / "p1", tmp_path / "seg", scheme, RULE, KEYS)).rows
+
+
+def test_a_dicom_segmentation_names_its_study_series_and_levels(tmp_path: Path) -> None:
+    rows = segmented(tmp_path, "verse", coded({"L1": 1, "L2": 2, "T12": 3}))
     assert [(row.level, row.mask_value) for row in rows] == [("T12", 3), ("L1", 1), ("L2", 2)]
     assert {row.series_instance_uid for row in rows} == {uid("one", "series")}
     # Of the three blocks drawn from the top down, the first has number 1.
     tops = {row.level: row.superior_mm for row in rows}
     assert tops["L1"] > tops["L2"] > tops["T12"]  # type: ignore[operator]
+
+
+def named(rows: Sequence[LabelRow]) -> dict[int | None, str | None]:
+    return {row.mask_value: row.level for row in rows}
+
+
+@pytest.mark.parametrize(
+    "label", ["L1", "vertebrae_L1", "L1 vertebral body", "Lumbar vertebra L1", "Vertebra-L1"]
+)
+def test_segments_by_their_labels(tmp_path: Path, label: str) -> None:
+    rows = segmented(tmp_path, "verse", [Segment(1, label), Segment(2, "T12")])
+    assert named(rows) == {1: "L1", 2: "T12"}
+
+
+@pytest.mark.parametrize("label", ["disc_L1_L2", "disc_L5_S", "Edema of L1", "rib T12", "cord"])
+def test_what_lies_at_a_level_is_not_the_vertebra(tmp_path: Path, label: str) -> None:
+    # Number 2 would be C2.
+    rows = segmented(tmp_path, "verse", [Segment(1, "L3"), Segment(2, label)])
+    assert named(rows) == {1: "L3"}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "numbers"),
+    [
+        ("verse", {19: "T12", 20: "L1", 25: "L6"}),
+        ("verse", {7: "C7", 8: "T1", 26: "S1"}),
+        ("verse", {24: "L5", 26: "S1", 27: None}),  # 27: coccyx
+        ("totalspineseg", {17: "C7", 21: "T1", 22: "T2"}),
+        ("totalspineseg", {32: "T12", 41: "L1", 92: None}),  # 92: disc
+        ("totalspineseg", {1: None, 45: "L5", 50: "S1"}),  # 1: cord
+        ("totalspineseg_2024", {18: "L5", 41: "C1", 92: "S1"}),
+    ],
+)
+def test_segments_by_their_numbers(
+    tmp_path: Path, scheme: str, numbers: dict[int, str | None]
+) -> None:
+    rows = segmented(tmp_path, scheme, [Segment(number, f"segment {number}") for number in numbers])
+    assert named(rows) == {number: level for number, level in numbers.items() if level}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "numbers", "foreign"),
+    [
+        ("verse", (22, 23, 41), 41),  # of TotalSpineSeg
+        ("totalspineseg", (20, 21, 22), 20),  # L1 to L3 of VerSe
+        ("totalspineseg", (7, 8), 7),
+        ("totalspineseg", (32, 33), 33),
+        ("totalspineseg_2024", (41, 42, 43), 42),  # L1 to L3 of later releases
+    ],
+)
+def test_segments_whose_numbers_are_of_another_scheme(
+    tmp_path: Path, scheme: str, numbers: tuple[int, ...], foreign: int
+) -> None:
+    told = f"result.dcm: value {foreign} does not occur in scheme {scheme}"
+    with pytest.raises(MaskError, match=told):
+        segmented(tmp_path, scheme, [Segment(number, f"segment {number}") for number in numbers])
+
+
+def test_numbers_are_believed_where_segments_bear_them_out(tmp_path: Path) -> None:
+    # The sacrum has no code of a vertebra, and 60 is neither of VerSe nor a vertebra.
+    segments = [*coded({"L5": 24}), Segment(26, "sacrum"), Segment(60, "cage")]
+    assert named(segmented(tmp_path, "verse", segments)) == {24: "L5", 26: "S1"}
+
+
+def test_segments_without_a_vertebra(tmp_path: Path) -> None:
+    with pytest.raises(MaskError, match="no value of the mask is a vertebra"):
+        segmented(tmp_path, "totalspineseg", [Segment(1, "cord"), Segment(2, "canal")])
+
+
+def test_the_values_of_a_segmentation_are_read_whatever_they_mean(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "p1", "one")
+    path = write_segmentation(study, tmp_path / "seg.dcm", [Segment(41, "a"), Segment(60, "b")])
+    labels, affine = read_values(path)
+    assert set(np.unique(labels)) == {0, 41, 60}
+    assert affine.shape == (4, 4)
 
 
 def test_the_command_writes_a_checked_manifest_or_nothing(

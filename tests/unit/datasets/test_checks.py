@@ -9,11 +9,12 @@ pytest.importorskip("scipy", reason="needs the [train] extra")
 
 from models.findings import Call
 from tests.unit.datasets.made import row, write_study
+from training.datasets.__main__ import main
 from training.datasets.agreement import consensus, reader_agreement
 from training.datasets.checks import CheckReport, check_manifest
 from training.datasets.digests import study_digest
 from training.datasets.errors import ManifestChecksError
-from training.datasets.manifest import Manifest
+from training.datasets.manifest import Manifest, write_manifest
 from training.datasets.rows import LabelRow
 
 pytestmark = pytest.mark.train
@@ -42,6 +43,28 @@ def test_a_patient_in_two_splits_leaks() -> None:
     assert codes(report) == {"leaking_patient"}
     with pytest.raises(ManifestChecksError, match=r"leaking_patient.*rows 1, 2"):
         report.require_sound()
+
+
+def test_a_study_in_two_splits_leaks_whatever_patient_it_is_said_to_be_of() -> None:
+    other = row(patient_key="p2", split="test", level="L3", pixel_sha256="2" * 64)
+    report = checked(row(), row(study_instance_uid="9", pixel_sha256="3" * 64), other)
+    assert codes(report) == {"leaking_study"}
+    with pytest.raises(ManifestChecksError, match=r"leaking_study: 1 study.*rows 1, 3"):
+        report.require_sound()
+    inside = checked(row(), other.model_copy(update={"split": row().split}))
+    inside.require_sound()
+
+
+def test_a_leaking_study_is_refused_by_the_command(tmp_path: Path) -> None:
+    write_study(tmp_path / "a", "a")
+    sound = {"study_path": "a", "study_sha256": study_digest(tmp_path / "a")}
+    rows = [row(**sound), row(**sound, patient_key="p2", split="test", pixel_sha256="2" * 64)]
+    path = tmp_path / "manifest.csv"
+    write_manifest(path, rows)
+    with pytest.raises(ManifestChecksError, match="leaking_study"):
+        main(["check", str(path)])
+    write_manifest(path, rows[:1])
+    main(["check", str(path)])
 
 
 def test_a_copied_study_under_another_patient_leaks_by_its_pixels() -> None:

@@ -18,7 +18,16 @@ from service.deidentify.images import write_images
 from service.deidentify.profile import Profile
 from service.ingest.headers import quiet_pydicom
 from service.ingest.safety import Limits
-from tests.builders import compressed, enhanced_instance, ramp, to_bytes, write_all
+from tests.builders import (
+    T1,
+    Grid,
+    classic_stack,
+    compressed,
+    enhanced_instance,
+    ramp,
+    to_bytes,
+    write_all,
+)
 from tests.unit.deidentify.planted import MARK, all_uids, item, plant, planted_stack
 
 PROFILE = Profile(Identities(b"key of this test"))
@@ -215,3 +224,45 @@ def test_values_that_cannot_be_replaced_go() -> None:
 
 def test_the_planted_image_would_leak_without() -> None:
     assert MARK.encode() in to_bytes(planted_stack()[0])
+
+
+def test_files_of_a_study_refer_to_each_other_as_before(tmp_path: Path) -> None:
+    pixels = ramp(3, 96, 80).astype(np.uint16)
+    stir = classic_stack(pixels, Grid(), study="two series", series="stir")
+    t1 = classic_stack(pixels, Grid(), physics=T1, study="two series", series="t1")
+    for image, other in zip(stir, t1, strict=True):
+        refer(image, other)
+        refer(other, image)
+    stack = [*stir, *t1]
+    write_all(stack, tmp_path / "in")
+    after = [dcmread(path) for path in export(tmp_path)]
+    old = {image.SOPInstanceUID: image for image in stack}
+    place = {PROFILE.identities.uid(name): image for name, image in old.items()}
+    assert {image.SOPInstanceUID for image in after} == set(place)
+    assert len({image.SeriesInstanceUID for image in after}) == 2
+    by_name = {image.SOPInstanceUID: image for image in after}
+    for image in after:
+        before = place[image.SOPInstanceUID]
+        other = by_name[image.ReferencedImageSequence[0].ReferencedSOPInstanceUID]
+        assert place[other.SOPInstanceUID].SeriesInstanceUID != before.SeriesInstanceUID
+        assert other.InstanceNumber == image.InstanceNumber
+        series = image.ReferencedSeriesSequence[0]
+        assert series.SeriesInstanceUID == other.SeriesInstanceUID
+        deep = series.ReferencedInstanceSequence[0]
+        assert deep.ReferencedSOPInstanceUID == other.SOPInstanceUID
+        assert list(image.FailedSOPInstanceUIDList) == [image.SOPInstanceUID, other.SOPInstanceUID]
+        assert image.FrameOfReferenceUID == PROFILE.identities.uid(before.FrameOfReferenceUID)
+
+
+def refer(image: FileDataset, other: FileDataset) -> None:
+    """Name another image in an item, two levels deep, and in a list of UIDs."""
+    reference = item(
+        ReferencedSOPClassUID=other.SOPClassUID, ReferencedSOPInstanceUID=other.SOPInstanceUID
+    )
+    image.ReferencedImageSequence = Sequence([reference])
+    series = item(
+        SeriesInstanceUID=other.SeriesInstanceUID,
+        ReferencedInstanceSequence=Sequence([deepcopy(reference)]),
+    )
+    image.ReferencedSeriesSequence = Sequence([series])
+    image.FailedSOPInstanceUIDList = [image.SOPInstanceUID, other.SOPInstanceUID]
