@@ -3,7 +3,8 @@
     AcuityError                   code "internal"
      ├─ GeometryError             code "geometry"
      ├─ BundleError               code "bundle_invalid"       exit code 4
-     │   └─ BundleMissingError    code "bundle_missing"       exit code 4
+     │   ├─ BundleMissingError    code "bundle_missing"       exit code 4
+     │   └─ VersionTakenError     code "bundle_version_taken" exit code 4
      └─ (service.ingest.refusals)  refusals of files, stacks and studies
 
 `code` is public: clients and dashboards match on it. Messages never hold patient data.
@@ -36,3 +37,9 @@ class BundleMissingError(BundleError):
     """A model bundle that is not in any bundle folder."""
 
     code = "bundle_missing"
+
+
+class VersionTakenError(BundleError):
+    """A version under which a folder of bundles already holds another bundle."""
+
+    code = "bundle_version_taken"

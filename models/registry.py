@@ -23,7 +23,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from models.durable import flush_folder, place, settle
-from models.errors import BundleError, BundleMissingError
+from models.errors import BundleError, BundleMissingError, VersionTakenError
 from models.manifest import (
     MAX_METADATA_BYTES,
     METADATA,
@@ -231,7 +231,8 @@ def install(content: Mapping[str, bytes], store: Path) -> Bundle:
         The bundle where it now lies. The same content twice is no error.
 
     Raises:
-        BundleError: The content does not match its manifest, or the version is taken.
+        BundleError: The content does not match its manifest.
+        VersionTakenError: The store holds other content under this version.
     """
     if METADATA not in content:
         raise BundleMissingError(f"there is no {METADATA} in the bundle")
@@ -266,12 +267,27 @@ def _same(bundle: Bundle) -> Bundle:
     """The bundle already in place, if it is the same one."""
     there = read_bundle(bundle.path)
     if there.sha256 != bundle.sha256:
-        raise BundleError(
+        raise VersionTakenError(
             f"model bundle {_label(bundle.path)} is already installed with other content: "
             "give the new one a new version"
         )
     verify(there)
     return there
+
+
+def require_free(store: Path, name: str, version: str) -> None:
+    """Refuse a version that is taken, before hours are spent on what would bear it.
+
+    Raises:
+        VersionTakenError: The store holds a bundle of this name and version.
+        BundleError: Not a semantic version.
+    """
+    version_key(version)
+    target = store / name / version
+    if target.exists():
+        raise VersionTakenError(
+            f"model bundle {_label(target)} is already there: give the new one a new version"
+        )
 
 
 def _bundle(metadata: bytes, path: Path) -> Bundle:

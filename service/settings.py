@@ -226,6 +226,7 @@ class Settings(BaseSettings):
             them unsigned.
         shadow_scorer: Folder of a candidate scorer that reads every study beside the serving one;
             how often the two differ is counted, nobody sees its answers. None for no candidate.
+        shadow_localiser: The same for a candidate localiser.
         localiser_bundle: Name of the localiser's bundle, with `@version` to pin one.
         scorer_bundle: Name of the scorer's bundle, with `@version` to pin one.
         device: Where networks run; `auto` takes a GPU when torch sees one.
@@ -273,6 +274,7 @@ class Settings(BaseSettings):
     bundle_dir: Path | None = None
     bundle_key: Path | None = None
     shadow_scorer: Path | None = None
+    shadow_localiser: Path | None = None
     localiser_bundle: str = "localiser"
     scorer_bundle: str = "scorer"
     device: Literal["auto", "cpu", "cuda"] = "auto"

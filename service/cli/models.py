@@ -113,15 +113,17 @@ def shadow(
     ],
 ) -> None:
     """Sum how often a shadow candidate agreed with what served."""
-    from service.jobs.shadow import summed  # noqa: PLC0415
+    from service.jobs.shadow import agreed, summed  # noqa: PLC0415
 
-    studies, total = summed(counts)
-    typer.echo(f"{studies} studies")
-    for question, found in total.items():
-        levels = sum(found.values())
-        same = sum(number for pair, number in found.items() if len(set(pair.split(">"))) == 1)
+    found = summed(counts)
+    typer.echo(f"{found.studies} studies")
+    for question, pairs in found.calls.items():
+        levels = sum(pairs.values())
+        same = sum(number for pair, number in pairs.items() if agreed(pair))
         share = f"{same / levels:.3f}" if levels else "-"
         typer.echo(f"{question:<10} agreed on {same} of {levels} levels ({share})")
-        for pair, number in sorted(found.items(), key=lambda item: -item[1]):
-            if len(set(pair.split(">"))) > 1:
+        for pair, number in sorted(pairs.items(), key=lambda item: -item[1]):
+            if not agreed(pair):
                 typer.echo(f"           {pair.replace('>', ' -> ')}: {number}")
+    for step, number in found.apart_mm.items():
+        typer.echo(f"centres {step} mm apart: {number}")

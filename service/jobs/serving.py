@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import structlog
 
@@ -13,9 +15,19 @@ from models.runtime import CpuOptions, open_session
 from service.pipeline import Stages, open_stages
 from service.settings import Settings
 
+if TYPE_CHECKING:
+    from models.runtime import Session
+    from service.jobs.shadow import Counts
+
 log = structlog.get_logger()
 
-SHADOWED: Final = "scorer"
+Candidate = TypeVar("Candidate")
+
+
+class ShadowKindError(BundleError):
+    """A candidate that is set to stand beside a model of another kind."""
+
+    code: ClassVar[str] = "shadow_of_another_kind"
 
 
 @dataclass(slots=True)
@@ -56,24 +68,46 @@ def served_seals(settings: Settings) -> tuple[str, ...]:
 
 
 def shadowed(stages: Stages, settings: Settings) -> Stages:
-    """Stages whose scorer has a candidate beside it, where one is set.
+    """Stages with a candidate beside localiser or scorer, where one is set.
 
     A candidate that cannot be opened is logged and left out: it must not stop the service.
     """
-    if settings.shadow_scorer is None:
-        return stages
-    from models.scorer.scorer import Scorer  # noqa: PLC0415
-    from service.jobs.shadow import FOLDER, Shadowed  # noqa: PLC0415
+    if settings.shadow_localiser is not None:
+        from models.localiser.localiser import Localiser  # noqa: PLC0415
+        from service.jobs.shadow import ShadowedBodies  # noqa: PLC0415
+
+        found = _candidate(settings.shadow_localiser, "localiser", Localiser, stages, settings)
+        if found is not None:
+            stages = replace(stages, localise=ShadowedBodies(stages.localise, *found))
+    if settings.shadow_scorer is not None:
+        from models.scorer.scorer import Scorer  # noqa: PLC0415
+        from service.jobs.shadow import Shadowed  # noqa: PLC0415
+
+        opened = _candidate(settings.shadow_scorer, "scorer", Scorer, stages, settings)
+        if opened is not None:
+            stages = replace(stages, score=Shadowed(stages.score, *opened))
+    return stages
+
+
+def _candidate(
+    folder: Path,
+    kind: str,
+    stage: Callable[[Session, Mapping[str, Any]], Candidate],
+    stages: Stages,
+    settings: Settings,
+) -> tuple[Candidate, Counts] | None:
+    """A candidate opened, and where its counts go; None where it cannot be opened."""
+    from service.jobs.shadow import FOLDER, Counts  # noqa: PLC0415
 
     try:
-        bundle = read_bundle(settings.shadow_scorer)
-        if bundle.name != SHADOWED:
-            raise BundleError(f"a shadow is a {SHADOWED}, not a {bundle.name}")
+        bundle = read_bundle(folder)
+        if bundle.name != kind:
+            raise ShadowKindError(f"this shadow is to be a {kind}, not a {bundle.name}")
         session = open_session(bundle, settings.device, CpuOptions(threads=settings.threads))
-        candidate = Scorer(session, bundle.metadata)
+        candidate = stage(session, bundle.metadata)
     except AcuityError as error:
-        log.warning("shadow_refused", code=error.code)
-        return stages
-    folder = settings.work_dir / FOLDER if settings.work_dir else None
-    seal = next(one.sha256 for one in stages.bundles if one.name == bundle.name)
-    return replace(stages, score=Shadowed(stages.score, candidate, bundle, seal, folder))
+        log.warning("shadow_refused", kind=kind, code=error.code)
+        return None
+    seal = next(one.sha256 for one in stages.bundles if one.name == kind)
+    counts = Counts(bundle, seal, settings.work_dir / FOLDER if settings.work_dir else None)
+    return candidate, counts

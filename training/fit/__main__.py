@@ -21,11 +21,11 @@ from training.blending import between
 from training.crossing import PARTS, half_run
 from training.datasets.rows import Split
 from training.fit.loop import fit
-from training.fit.prepare import prepare
+from training.fit.prepare import prepare, require_ready
 from training.fit.processes import Processes, joined
 from training.fit.recipe import FitRecipe, Overrides, load_recipe
-from training.fit.records import write_start
-from training.judging.evaluate import progress_bar
+from training.fit.records import learned_of, write_learned, write_start
+from training.progress import progress_bar
 
 NETWORK = "network.safetensors"
 
@@ -37,21 +37,25 @@ def run_recipe(recipe: FitRecipe, run: Path, processes: Processes | None = None)
     """
     processes = processes or Processes.alone(recipe.run.device)
     if not recipe.data.crossed:
+        require_ready(recipe, {run: recipe})
         _train(recipe, run, processes, Split.TRAIN)
         return
     cache = recipe.data.cache or run / "cache"
     alone = {"crossed": False, "cache": cache}
     half = recipe.model_copy(update={"data": recipe.data.model_copy(update=alone)})
-    for learned in PARTS:
-        _train(half, half_run(run, learned), processes, learned)
+    runs = {learned: half_run(run, learned) for learned in PARTS}
+    require_ready(recipe, dict.fromkeys(runs.values(), half))
+    told = learned_of(recipe, PARTS)
+    for learned, own in runs.items():
+        _train(half, own, processes, learned)
     if processes.first:
-        halves = {learned: half_run(run, learned) for learned in PARTS}
         data = {
-            str(part): json.loads((one / "data.json").read_bytes()) for part, one in halves.items()
+            str(part): json.loads((one / "data.json").read_bytes()) for part, one in runs.items()
         }
         digest = hashlib.sha256("".join(one["sha256"] for one in data.values()).encode())
         write_start(run, recipe, {"sha256": digest.hexdigest(), **data})
-        first, second = (load_file(one / NETWORK) for one in halves.values())
+        write_learned(run, told)
+        first, second = (load_file(one / NETWORK) for one in runs.values())
         _keep(between(first, second, 0.5), run)
     processes.wait()
 
@@ -60,6 +64,7 @@ def _train(recipe: FitRecipe, run: Path, processes: Processes, learned: Split) -
     # The first process reads and draws for all; the others then find it done.
     if not processes.first:
         processes.wait()
+    noted = learned_of(recipe, [learned])
     trainee = prepare(recipe, run, learned)
     if processes.first:
         processes.wait()
@@ -70,6 +75,7 @@ def _train(recipe: FitRecipe, run: Path, processes: Processes, learned: Split) -
 
         network = fit(trainee, recipe, run, processes=processes, on_step=told)
     if processes.first:
+        write_learned(run, noted)
         _keep(network.state_dict(), run)
     processes.wait()
 

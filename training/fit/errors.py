@@ -4,7 +4,8 @@ FitError                        code "fit_failed"
  ├─ FitRecipeError              code "recipe_invalid"        exit code 2
  ├─ CheckpointError             code "checkpoint_damaged"
  ├─ OtherRunError               code "run_of_another_recipe"
- └─ TooFewLevelsError           code "too_few_levels"
+ ├─ TooFewLevelsError           code "too_few_levels"
+ └─ TrackerMissingError         code "tracker_missing"
 """
 
 from __future__ import annotations
@@ -43,3 +44,9 @@ class TooFewLevelsError(FitError):
     """Too few labelled levels to train on or to validate with."""
 
     code = "too_few_levels"
+
+
+class TrackerMissingError(FitError):
+    """A tracking server is named and what would speak to it is not installed."""
+
+    code = "tracker_missing"

@@ -3,7 +3,7 @@
     acuity train export --run RUN --version 0.4.0-site.1 --out CANDIDATES
 
 A run that started from a bundle keeps that bundle's calibration until `acuity train calibrate` fits
-the site's own; a scorer trained from nothing is calibrated on its validation part. The candidate
+the site's own; a scorer trained from nothing is calibrated on synthetic levels. The candidate
 serves nobody until it is promoted. Of a crossed run both halves become bundles too, inside the run
 folder: `acuity train calibrate --run RUN` asks them.
 """
@@ -18,22 +18,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
 from models.localiser.network import LocaliserNetwork, ServedLocaliser
 from models.manifest import METADATA, SECTION, NetworkSpec
-from models.registry import Bundle, resolve
+from models.registry import Bundle, require_free, resolve
 from models.scorer.network import ScorerNetwork
 from service.settings import Settings
 from training.crossing import PARTS, half_run, half_store, half_version
 from training.export import BundleDraft, Figure, ModelCard, export_bundle
 from training.fit.__main__ import NETWORK
 from training.fit.errors import FitError
-from training.fit.prepare import start_bundle
+from training.fit.prepare import CALIBRATION, start_bundle
 from training.fit.recipe import FitRecipe
-from training.fit.records import LOG
+from training.fit.records import LEARNED, LOG
+from training.judging.learned import CALIBRATED_ON, LEARNED_FROM
 from training.scorer.calibrate import fit_calibration
 from training.scorer.pool import LevelPool
 
@@ -41,7 +43,7 @@ COMMAND: Final = "acuity train fit"
 
 
 def export_run(run: Path, version: str, store: Path) -> Bundle:
-    """Make a candidate bundle of a run.
+    """Make a candidate bundle of a run, and of a crossed one bundles of its halves.
 
     Args:
         run: Its folder.
@@ -50,14 +52,29 @@ def export_run(run: Path, version: str, store: Path) -> Bundle:
 
     Raises:
         FitError: The run is not finished, or its files do not fit together.
-        BundleError: The runtimes disagree, or the version is taken.
+        VersionTakenError: There is such a bundle in the store.
+        BundleError: The runtimes disagree.
     """
-    recipe, data = _told(run / "recipe.json"), _told(run / "data.json")
-    recipe_sha256 = recipe.pop("sha256")
-    fitted = FitRecipe.model_validate(recipe)
+    fitted = _recipe_of(run)
+    require_free(store, fitted.model.kind, version)
     if fitted.data.crossed:
         for learned in PARTS:
-            export_run(half_run(run, learned), half_version(learned), half_store(run))
+            _export(half_run(run, learned), half_version(learned), half_store(run))
+    return _export(run, version, store)
+
+
+def _recipe_of(run: Path) -> FitRecipe:
+    told = {name: part for name, part in _told(run / "recipe.json").items() if name != "sha256"}
+    try:
+        return FitRecipe.model_validate(told)
+    except ValidationError as error:
+        raise FitError("the run's recipe.json is not one that this version exports") from error
+
+
+def _export(run: Path, version: str, store: Path) -> Bundle:
+    """One bundle; the same one again is no error."""
+    fitted, data = _recipe_of(run), _told(run / "data.json")
+    recipe_sha256 = _told(run / "recipe.json")["sha256"]
     start = start_bundle(fitted, Settings())
     try:
         weights = load_file(run / NETWORK)
@@ -75,14 +92,28 @@ def export_run(run: Path, version: str, store: Path) -> Bundle:
         draft = _scratch_draft(fitted, network, run, (version, change), card)
     else:
         draft = _draft_from(start, version, card, change)
-    parts = PARTS if fitted.data.crossed else PARTS[:1] if fitted.data.manifest else ()
     trained = {"recipe_sha256": recipe_sha256, "data_sha256": data["sha256"]}
-    draft = replace(draft, trained=trained | {"learned_parts": [str(part) for part in parts]})
+    draft = replace(draft, trained=trained | _learned(run, fitted, start))
     if fitted.model.kind == "localiser":
         network = ServedLocaliser(network)  # type: ignore[arg-type]
     bundle, parity = export_bundle(network.eval(), draft, store)
     sys.stdout.write(f"OpenVINO within {parity.largest:.1e} of PyTorch\n")
     return bundle
+
+
+def _learned(run: Path, recipe: FitRecipe, start: Bundle | None) -> dict[str, Any]:
+    """What a bundle of the run learned from and was calibrated on, by what it started from too."""
+    parts = PARTS if recipe.data.crossed else PARTS[:1] if recipe.data.manifest else ()
+    found: dict[str, Any] = {"learned_parts": [str(part) for part in parts]}
+    before: dict[str, Any] = {}
+    if start is not None:
+        before = json.loads((start.path / METADATA).read_bytes())[SECTION].get("trained", {})
+    sets = {name: list(before.get(name, ())) for name in (LEARNED_FROM, CALIBRATED_ON)}
+    if (run / LEARNED).exists():
+        own = _told(run / LEARNED)
+        found["learned_parts"] = own.pop("parts")
+        sets[LEARNED_FROM].append(own)
+    return found | {name: those for name, those in sets.items() if those}
 
 
 def _told(path: Path) -> dict[str, Any]:
@@ -178,9 +209,11 @@ def _scratch_draft(
     if not isinstance(network, ScorerNetwork):
         return outline
     cache = recipe.data.cache or run / "cache"
-    validation, training = LevelPool(cache / "validation"), LevelPool(cache / "synthetic")
+    held_out = "validation" if recipe.data.manifest is None else CALIBRATION
+    validation, training = LevelPool(cache / held_out), LevelPool(cache / "synthetic")
     for pool in (validation, training):
-        pool.refresh()
+        if not pool.refresh():
+            raise FitError(f"the run's cache has no levels in {pool.folder.name}: fit it again")
     try:
         fitted = fit_calibration(network, validation, training, "synthetic validation levels")
     except ValueError as error:

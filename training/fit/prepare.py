@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -16,18 +17,23 @@ from models.manifest import MODEL_SAFETENSORS
 from models.registry import Bundle, open_verified, read_bundle, resolve
 from models.scorer.network import ScorerNetwork
 from service.settings import Settings
-from training.crossing import other_part
+from training.crossing import PARTS, other_part
 from training.datasets.checks import check_manifest
 from training.datasets.manifest import Manifest, read_manifest
 from training.datasets.rows import Split
 from training.datasets.selection import chosen
+from training.fit.checkpoint import load_checkpoint
 from training.fit.levels import fill_levels
 from training.fit.localiser import LocaliserTrainee, localiser_trainee
+from training.fit.loop import CHECKPOINT
 from training.fit.recipe import FitRecipe
+from training.fit.records import learned_of, require_tracker
 from training.fit.scorer import ScorerTrainee
-from training.judging.evaluate import progress_bar
+from training.judging.errors import SeenCasesError
+from training.judging.learned import require_unseen
 from training.phantom.recipe import load_recipe as load_phantom
 from training.phantom.recipe import load_teaching_recipe
+from training.progress import progress_bar
 from training.scorer.cache import fill_cache
 from training.scorer.pool import LevelPool
 
@@ -35,6 +41,10 @@ VALIDATION_OF: Final = "validate"
 """Phantom recipe of the validation part of a run without labelled studies."""
 
 VALIDATION_COUNT: Final = 12
+
+CALIBRATION: Final = "calibration"
+"""Folder of synthetic levels for the thresholds of a scorer that begins with nothing, where the
+validation part is a site's: its levels lack the measured signs that thresholds are chosen with."""
 
 
 def start_bundle(recipe: FitRecipe, settings: Settings) -> Bundle | None:
@@ -69,6 +79,45 @@ def sound_manifest(recipe: FitRecipe) -> Manifest | None:
     for part in (Split.TRAIN, Split.VALIDATION):
         chosen(manifest, [part])
     return manifest
+
+
+def require_ready(recipe: FitRecipe, runs: Mapping[Path, FitRecipe]) -> None:
+    """Refuse what would come to light only after studies were read or drawn.
+
+    What else can be wrong with manifest, bundle and labels `prepare` says before it begins.
+
+    Args:
+        recipe: As given.
+        runs: Folder to recipe of what is trained: of a crossed run both halves.
+
+    Raises:
+        TrackerMissingError: A tracking server is named that nothing here can speak to.
+        CheckpointError: A run folder's checkpoint is damaged.
+        OtherRunError: A run folder was begun with another recipe.
+        RecipeError: There is no such phantom recipe.
+        SeenCasesError: The network that the run begins with learned from what is to validate it.
+        JudgingError: There are more studies than a bundle can name.
+        DatasetError: The manifest cannot be read, or lacks a part.
+    """
+    require_tracker()
+    for run, own in runs.items():
+        if (run / CHECKPOINT).exists():
+            mark = {"recipe_sha256": own.sha256}
+            load_checkpoint(run / CHECKPOINT, mark, torch.device("cpu"))
+    if recipe.data.phantom is not None:
+        load_teaching_recipe(recipe.data.phantom)
+    bundle = start_bundle(recipe, Settings())
+    learned_of(recipe, PARTS if recipe.data.crossed else PARTS[:1])
+    if bundle is not None and recipe.data.manifest is not None:
+        validating = PARTS if recipe.data.crossed else PARTS[1:]
+        held = chosen(read_manifest(recipe.data.manifest), validating)
+        try:
+            require_unseen(bundle, held)
+        except SeenCasesError as error:
+            raise SeenCasesError(
+                f"{bundle.name} {bundle.version}, which the run begins with, learned from studies "
+                "that are to validate it: --start from one that did not, as the shipped one"
+            ) from error
 
 
 def prepare(
@@ -137,6 +186,8 @@ def _scorer(
         if manifest is None:
             # Levels of patients that are never trained on: seeds of recipes do not overlap.
             fill_cache(load_phantom(VALIDATION_OF), cache / validation, VALIDATION_COUNT)
+        elif recipe.model.start == "scratch":
+            fill_cache(load_phantom(VALIDATION_OF), cache / CALIBRATION, VALIDATION_COUNT)
     return ScorerTrainee(
         network,
         LevelPool(cache / labelled),

@@ -123,6 +123,11 @@ class FitRecipe(_Part):
     def _trains_on_something(self) -> Self:
         if self.data.manifest is None and self.data.phantom is None:
             raise ValueError("data: give a manifest, a phantom recipe, or both")
+        if self.model.start == "scratch" and self.model.kind == "scorer" and not self.data.phantom:
+            raise ValueError(
+                "data: a scorer from nothing needs a phantom recipe: its thresholds and what "
+                "images it may be shown are chosen on synthetic levels"
+            )
         if self.model.start == "scratch" and self.model.encoder != "full":
             raise ValueError("model: an encoder without training can only be trained in full")
         if self.model.start == "scratch" and self.schedule.kept:

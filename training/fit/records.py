@@ -3,6 +3,7 @@
     RUN/recipe.json        as it was run, with what the command line changed
     RUN/environment.json   versions of everything that computes
     RUN/data.json          digest and counts of the data
+    RUN/learned.json       salted digests of what it learns from, for the bundle
     RUN/log.jsonl          one line a validated or logged step
     RUN/curves/            TensorBoard event files
     RUN/pictures/          predictions beside their truth
@@ -16,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,11 +27,16 @@ from typing import Any, Final, Self
 import torch
 
 from models.durable import write_durably
-from training.fit.errors import FitError
+from training.datasets.manifest import read_manifest
+from training.datasets.rows import Split
+from training.datasets.selection import chosen, data_digest
+from training.fit.errors import TrackerMissingError
 from training.fit.recipe import FitRecipe
 from training.fit.trainee import Trainee
+from training.judging.learned import noted
 
 LOG: Final = "log.jsonl"
+LEARNED: Final = "learned.json"
 LOG_EVERY: Final = 10
 PACKAGES: Final = ("vertebral-acuity", "torch", "monai", "numpy", "scipy", "openvino", "onnx")
 
@@ -44,7 +50,7 @@ class Records:
         """Open the run folder's records.
 
         Raises:
-            FitError: MLFLOW_TRACKING_URI is set and mlflow is not installed.
+            TrackerMissingError: MLFLOW_TRACKING_URI is set and mlflow is not installed.
         """
         self._run, self._enabled = run, enabled
         self._writer: Any = None
@@ -118,6 +124,27 @@ def write_start(run: Path, recipe: FitRecipe, data: Mapping[str, Any]) -> None:
     write_durably(run / "data.json", json.dumps(dict(data), indent=1).encode())
 
 
+def write_learned(run: Path, told: Mapping[str, Any]) -> None:
+    """Write what a run learned from, see `learned_of`; nothing where that was no study."""
+    if told:
+        write_durably(run / LEARNED, json.dumps(dict(told), indent=1).encode())
+
+
+def learned_of(recipe: FitRecipe, parts: Sequence[Split]) -> dict[str, Any]:
+    """Parts of a recipe's manifest, and its patients, studies and pictures as salted digests.
+
+    Empty where there is no manifest.
+
+    Raises:
+        DatasetError: The manifest cannot be read, or has no row in the parts.
+        JudgingError: There is more than a bundle can hold.
+    """
+    if recipe.data.manifest is None:
+        return {}
+    own = chosen(read_manifest(recipe.data.manifest), parts)
+    return {"parts": [str(part) for part in parts], **noted(own.rows, data_digest(own))}
+
+
 def environment() -> dict[str, Any]:
     """Versions of what computes; nothing of the machine's name or places."""
     return {
@@ -129,12 +156,23 @@ def environment() -> dict[str, Any]:
     }
 
 
+def require_tracker() -> bool:
+    """Whether a tracking server is named, and what speaks to it is there.
+
+    Raises:
+        TrackerMissingError: MLFLOW_TRACKING_URI is set and mlflow is not installed.
+    """
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        return False
+    if find_spec("mlflow") is None:
+        raise TrackerMissingError("MLFLOW_TRACKING_URI is set: install mlflow-skinny, or unset it")
+    return True
+
+
 def _tracker(recipe: FitRecipe, trainee: Trainee) -> Any:  # noqa: ANN401  mlflow is optional
     """Mlflow with a run begun, where a tracking server is named."""
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
+    if not require_tracker():
         return None
-    if find_spec("mlflow") is None:
-        raise FitError("MLFLOW_TRACKING_URI is set: install mlflow-skinny, or unset it")
     import mlflow  # type: ignore[import-not-found]  # noqa: PLC0415
 
     mlflow.set_experiment(f"acuity-{recipe.model.kind}")

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from models.manifest import CARD, METADATA, SECTION
-from models.registry import Bundle, install, open_verified
+from models.registry import Bundle, install, open_verified, read_bundle, require_free
 from models.scorer.calibration import OperatingPoint, read_calibration
 from service.settings import Settings
 from training.crossing import PARTS, half_bundle, other_part
@@ -37,8 +37,14 @@ from training.datasets.rows import Split
 from training.datasets.selection import chosen, data_digest
 from training.judging.cases import TASKS, Judged, joined
 from training.judging.errors import JudgingError, TooFewCasesError
-from training.judging.evaluate import open_model, progress_bar
-from training.judging.learned import learned_parts, require_unseen
+from training.judging.evaluate import bundle_at, open_model
+from training.judging.learned import (
+    CALIBRATED_ON,
+    learned_parts,
+    noted,
+    require_unseen,
+    trained,
+)
 from training.judging.reading import Model, read_cases
 from training.judging.rebundle import require_version, resealed
 from training.judging.thresholds import (
@@ -48,6 +54,7 @@ from training.judging.thresholds import (
     fit_task,
     needs_of,
 )
+from training.progress import progress_bar
 from training.scorer.conformal import conformal_quantile, etiology_coverage
 
 FEWEST_OUTSIDE = 3.0
@@ -119,6 +126,7 @@ def with_calibration(
     judged: Judged,
     about: Mapping[str, str],
     laid: Alike | None = None,
+    cases: Mapping[str, str] | None = None,
 ) -> dict[str, bytes]:
     """Files of a bundle with the served weights and the site's calibration.
 
@@ -128,6 +136,7 @@ def with_calibration(
         judged: The cases, for the conformal quantiles.
         about: "version", "chosen_on", "data_sha256".
         laid: Thresholds of other weights than those that serve.
+        cases: The cases as `noted`: nothing is compared on what it was calibrated on.
     """
     content = dict(open_verified(served))
     document = json.loads((served.path / METADATA).read_bytes())
@@ -156,6 +165,9 @@ def with_calibration(
     if fitted:
         section["calibration"]["fitted_on"] = about["chosen_on"]
     section["calibrated_from"] = _named(served)
+    if cases is not None:
+        told_before = section.setdefault("trained", {})
+        told_before[CALIBRATED_ON] = [*told_before.get(CALIBRATED_ON, ()), dict(cases)]
     section["site_calibration"] = {"data_sha256": about["data_sha256"], "tasks": told}
     content[CARD] += _card_section(served, told, about, laid).encode()
     return resealed(document, content, about["version"], _change(served, fitted, laid))
@@ -269,27 +281,27 @@ def answering(
         localiser: Bundle folder; the served one if not given.
 
     Raises:
-        JudgingError: The model learned from these cases and no half of its run is there to answer,
-            or the run is another one.
+        JudgingError: The run is another one.
+        SeenCasesError: The model learned from these cases and no half of its run is there to
+            answer, or the half that would answer learned from them too: the manifest has changed.
     """
-    trained = model.scorer.metadata[SECTION].get("trained", {})
     splits = {row.split for row in manifest.rows}
     if run is None:
         require_unseen(model.scorer, manifest)
         return [Answering(manifest, model)]
-    if learned_parts(model.scorer) != set(PARTS) or trained["data_sha256"] != _data_of(run):
+    if learned_parts(model.scorer) != set(PARTS) or (
+        trained(model.scorer)["data_sha256"] != _data_of(run)
+    ):
         raise JudgingError("the candidate is not of this run, or the run is not crossed")
     if not splits <= set(PARTS):
         raise JudgingError("a crossed run answers for what it learned from: leave out --split test")
+    halves = {part: half_bundle(run, model.scorer.name, other_part(part)) for part in PARTS}
+    cases = {part: chosen(manifest, [part]) for part in PARTS if part in splits}
+    for part, those in cases.items():
+        require_unseen(read_bundle(halves[part]), those)
     return [
-        Answering(
-            chosen(manifest, [part]),
-            open_model(
-                Settings(), localiser, half_bundle(run, model.scorer.name, other_part(part))
-            ),
-        )
-        for part in PARTS
-        if part in splits
+        Answering(those, open_model(Settings(), localiser, halves[part]))
+        for part, those in cases.items()
     ]
 
 
@@ -321,9 +333,11 @@ def calibrate(
             read.append(read_cases(one.manifest, models, progress=progress).judged)
     judged, *other = (joined(parts) for parts in zip(*read, strict=True))
     chosen_on = about["chosen_on"]
+    rows = [row for one in cases for row in one.manifest.rows]
+    used = noted(rows, about["data_sha256"])
     if serving is None:
         fitted = site_calibration(judged, model.scorer, chosen_on)
-        return with_calibration(model.scorer, fitted, judged, about)
+        return with_calibration(model.scorer, fitted, judged, about, cases=used)
     points = read_calibration(serving.scorer.metadata).operating_points
     before = Before(other[0], points)
     try:
@@ -334,7 +348,7 @@ def calibrate(
             raise
     else:
         laid = alike(judged, before, serving.scorer, fitted)
-    return with_calibration(model.scorer, fitted, judged, about, laid)
+    return with_calibration(model.scorer, fitted, judged, about, laid, used)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -351,6 +365,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of candidate bundles")
     given = parser.parse_args(arguments)
     require_version(given.version)
+    calibrated = bundle_at(given.scorer, Settings().scorer_bundle, Settings())
+    require_free(given.out, calibrated.name, given.version)
     manifest = read_manifest(given.manifest)
     check_manifest(manifest).require_sound()
     manifest = chosen(manifest, given.split or (PARTS if given.run else ()))

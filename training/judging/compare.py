@@ -19,7 +19,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,63 +36,22 @@ from training.datasets.rows import Split
 from training.datasets.selection import chosen, data_digest
 from training.judging.cases import TASKS, Judged, same_cases, save_judged
 from training.judging.errors import JudgingError
-from training.judging.evaluate import open_model, progress_bar
+from training.judging.evaluate import open_model
 from training.judging.figures import task_figures
 from training.judging.learned import require_unseen
 from training.judging.reading import read_cases
+from training.judging.verdict import COMPARISON, SCHEMA, Gate, Margins, holds, sealed
+from training.progress import progress_bar
 from training.statistics.counts import mcnemar
 from training.statistics.probabilities import calibration_curve
 from training.statistics.resampling import Statistic, patient_bootstrap
 from training.statistics.roc import delong_test
 
-COMPARISON: Final = "comparison.json"
-SCHEMA: Final = "1"
 FEWEST: Final = 10
 """With fewer answered levels of a class a task is reported and has no gate."""
 
 GATE_LEVEL: Final = 0.90
 """Two-sided interval whose lower bound is the one-sided 95 % bound of non-inferiority."""
-
-
-@dataclass(frozen=True, slots=True)
-class Margins:
-    """How much worse a candidate may be shown not to be.
-
-    Attributes:
-        auroc: Of the AUROC.
-        missed: Share of positives that are called absent.
-        false: Share of negatives that are called present.
-        right: Mean of the shares of positives called present and of negatives called absent,
-            half of those in doubt among them.
-        found: Share of bodies found, and of bodies named right.
-        ece: How much the calibration error may grow; a plain difference, without a bound.
-    """
-
-    auroc: float = 0.03
-    missed: float = 0.10
-    false: float = 0.10
-    right: float = 0.05
-    found: float = 0.02
-    ece: float = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """One condition of promotion.
-
-    Attributes:
-        name: For example "edema.auroc".
-        difference: Candidate minus served.
-        bound: What must not lie below minus the margin (above it, for errors).
-        margin: See `Margins`.
-        passed: Whether it holds.
-    """
-
-    name: str
-    difference: float
-    bound: float
-    margin: float
-    passed: bool
 
 
 def compare(served: Judged, candidate: Judged, margins: Margins | None = None) -> dict[str, Any]:
@@ -164,7 +123,8 @@ def _call_gates(served: Judged, candidate: Judged, task: str, margins: Margins) 
         gate = _share_gate(
             f"{task}.{name}", wrong[0] - wrong[1], served.patient[which], getattr(margins, name)
         )
-        yield replace(gate, difference=0.0 - gate.difference, bound=0.0 - gate.bound)
+        # Gained is what is no longer wrong; told is how much wrong calls have grown.
+        yield _gate(gate.name, 0.0 - gate.difference, 0.0 - gate.bound, gate.margin)
     asked = served.asked(task, answered=False)
     gained = (_credit(candidate, task) - _credit(served, task))[asked]
     yield _bounded_gate(
@@ -176,7 +136,7 @@ def _call_gates(served: Judged, candidate: Judged, task: str, margins: Margins) 
 
 
 def _gate(name: str, difference: float, bound: float, margin: float) -> Gate:
-    return Gate(name, difference, bound, margin, passed=bool(bound >= -margin))
+    return Gate(name, difference, bound, margin, holds(name, bound, margin))
 
 
 def _share_gate(
@@ -206,7 +166,7 @@ def _ece_gate(
 ) -> Gate:
     errors = [calibration_curve(one, positive).expected_error for one in scores]
     grown = errors[1] - errors[0]
-    return Gate(f"{task}.ece", grown, grown, margin, passed=grown <= margin)
+    return _gate(f"{task}.ece", grown, grown, margin)
 
 
 def _body_gates(served: Judged, candidate: Judged, margins: Margins) -> list[Gate]:
@@ -287,7 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     manifest = read_manifest(given.manifest)
     check_manifest(manifest).require_sound()
     manifest = chosen(manifest, given.split)
-    require_unseen(candidate, manifest)
+    require_unseen(candidate, manifest, by_calibration=True)
     models = [
         open_model(settings, **{candidate.name: bundle.path}) for bundle in (served, candidate)
     ]
@@ -309,7 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     for name, judged, model in zip(("served", "candidate"), readings.judged, models, strict=True):
         save_judged(given.out / f"{name}.parquet", judged, {"bundles": model.names})
-    write_durably(given.out / COMPARISON, json.dumps(found, indent=1).encode())
+    write_durably(given.out / COMPARISON, json.dumps(sealed(found), indent=1).encode())
     sys.stdout.write(told(found))
 
 

@@ -5,7 +5,10 @@ JudgingError                    code "judging_failed"
  ├─ TooFewCasesError            code "too_few_cases"
  ├─ DifferentCasesError         code "different_cases"
  ├─ CasesUnreadableError        code "cases_unreadable"
+ ├─ SeenCasesError              code "cases_learned_from"
  └─ GateError                   code "gates_not_passed"
+     ├─ ComparisonChangedError  code "comparison_changed"
+     └─ LooseMarginsError       code "margins_too_loose"
 """
 
 from __future__ import annotations
@@ -43,7 +46,25 @@ class CasesUnreadableError(JudgingError):
     code = "cases_unreadable"
 
 
+class SeenCasesError(JudgingError):
+    """Cases that a bundle learned from, or was calibrated on: they say nothing of it."""
+
+    code = "cases_learned_from"
+
+
 class GateError(JudgingError):
     """A candidate that is worse than what serves, or not shown not to be."""
 
     code = "gates_not_passed"
+
+
+class ComparisonChangedError(GateError):
+    """A comparison that is not what was written: edited, or not in agreement with itself."""
+
+    code = "comparison_changed"
+
+
+class LooseMarginsError(GateError):
+    """Gates with wider margins than the product names, and no reason for them."""
+
+    code = "margins_too_loose"

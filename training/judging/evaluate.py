@@ -12,8 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from training.judging.cases import TASKS, save_judged
 from training.judging.figures import figures
 from training.judging.page import evaluation_page
 from training.judging.reading import Model, read_cases
+from training.progress import progress_bar
 
 JUDGED = "judged.parquet"
 FIGURES = "figures.json"
@@ -125,25 +125,6 @@ def synthetic_manifest(recipe_name: str, count: int, folder: Path) -> Manifest:
         progress(count, count)
     rows = phantom_rows(folder, SplitRule(validation=0.0, test=1.0)).rows
     return write_manifest(folder / "labels.parquet", rows)
-
-
-@contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar with rate and time left on standard error; nothing where that is no terminal."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import (  # noqa: PLC0415
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        job = bar.add_task(what, total=None)
-        yield lambda done, whole: bar.update(job, completed=done, total=whole)
 
 
 def summary(found: dict[str, Any]) -> str:

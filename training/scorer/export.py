@@ -16,6 +16,7 @@ import numpy as np
 from safetensors.torch import load_file
 
 from models.manifest import METADATA, SECTION, NetworkSpec
+from models.registry import require_free
 from models.scorer.calibration import read_calibration
 from models.scorer.crops import (
     CHANNELS,
@@ -227,6 +228,8 @@ def main() -> None:
     parser.add_argument("--version", default="0.1.0")
     parser.add_argument("--changes", default="First version.")
     arguments = parser.parse_args()
+    if arguments.store is not None:
+        require_free(arguments.store, "scorer", arguments.version)
     fitted, figures = finish(
         arguments.run,
         arguments.cache,

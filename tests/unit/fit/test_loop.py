@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -12,8 +16,13 @@ import torch
 
 from tests.unit.fit.made import ToyTrainee, recipe
 from training.fit.checkpoint import load_checkpoint
-from training.fit.errors import CheckpointError, FitError, FitRecipeError, OtherRunError
-from training.fit.loop import CHECKPOINT, Told, fit, learning_rate
+from training.fit.errors import (
+    CheckpointError,
+    FitRecipeError,
+    OtherRunError,
+    TrackerMissingError,
+)
+from training.fit.loop import CHECKPOINT, Told, _lowered, fit, learning_rate
 from training.fit.recipe import FOLDER, Overrides, load_recipe
 from training.fit.trainee import Turn
 
@@ -158,8 +167,157 @@ def test_tracking_that_is_asked_for_and_not_installed(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     monkeypatch.setattr("training.fit.records.find_spec", lambda _name: None)
-    with pytest.raises(FitError, match="install mlflow-skinny"):
+    with pytest.raises(TrackerMissingError, match="install mlflow-skinny"):
         fit(ToyTrainee(), recipe(), tmp_path)
+
+
+class Tracker(ModuleType):
+    """Stands in for mlflow, whose functions it has as far as we call them."""
+
+    def __init__(self) -> None:
+        super().__init__("mlflow")
+        self.__spec__ = ModuleSpec("mlflow", None)
+        self.experiment, self.begun, self.ended = "", 0, list[str]()
+        self.params: dict[str, object] = {}
+        self.metrics: list[tuple[int, dict[str, float]]] = []
+
+    def set_experiment(self, name: str) -> None:
+        self.experiment = name
+
+    def start_run(self) -> None:
+        self.begun += 1
+
+    def log_params(self, params: dict[str, object]) -> None:
+        assert self.begun
+        self.params |= params
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        self.metrics.append((step, metrics))
+
+    def end_run(self, status: str) -> None:
+        self.ended.append(status)
+
+
+@pytest.fixture
+def tracker(monkeypatch: pytest.MonkeyPatch) -> Tracker:
+    made = Tracker()
+    monkeypatch.setitem(sys.modules, "mlflow", made)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    return made
+
+
+def test_parameters_and_curves_go_to_the_tracking_server(tmp_path: Path, tracker: Tracker) -> None:
+    fit(ToyTrainee(), recipe(schedule={"steps": 20, "validate_every": 10}), tmp_path)
+    assert (tracker.experiment, tracker.begun, tracker.ended) == ("acuity-scorer", 1, ["FINISHED"])
+    assert tracker.params["schedule.steps"] == 20
+    assert tracker.params["model.kind"] == "scorer"
+    assert tracker.params["data_sha256"] == ToyTrainee().data_sha256
+    steps = {(step, name) for step, metrics in tracker.metrics for name in metrics}
+    assert {(10, "training.total"), (20, "training.total")} <= steps
+    assert {(10, "validation.right"), (20, "validation.right")} <= steps
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    kept = [row["right"] for row in rows if row["part"] == "validation"]
+    told = [m["validation.right"] for _, m in tracker.metrics if "validation.right" in m]
+    assert told == pytest.approx(kept, abs=1e-6)
+
+
+def test_a_run_that_breaks_is_told_as_failed(tmp_path: Path, tracker: Tracker) -> None:
+    with pytest.raises(InterruptedError):
+        fit(ToyTrainee(), recipe(), tmp_path, on_step=pull_the_plug_at(2))
+    assert tracker.ended == ["FAILED"]
+
+
+def test_without_a_tracking_server_nothing_is_told(
+    tmp_path: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    fit(ToyTrainee(), recipe(), tmp_path)
+    assert (tracker.begun, tracker.metrics) == (0, [])
+
+
+def test_the_same_run_twice_gives_the_same_bits(tmp_path: Path) -> None:
+    first, second = (fit(ToyTrainee(), recipe(), tmp_path / name) for name in "ab")
+    assert same(first, second)
+    one, other = (states(tmp_path / name) for name in "ab")
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_what_the_platform_leaves_open_is_fixed_for_the_run_and_no_longer(
+    tmp_path: Path, *, deterministic: bool
+) -> None:
+    seen: list[tuple[bool, bool, int]] = []
+
+    def look() -> tuple[bool, bool, int]:
+        return (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.backends.cudnn.benchmark,
+            torch.get_num_threads(),
+        )
+
+    before = look()
+    plan = recipe(run={"deterministic": deterministic, "threads": 2})
+    fit(ToyTrainee(), plan, tmp_path / "a", on_step=lambda *_: seen.append(look()))
+    assert set(seen) == {(deterministic, not deterministic, 2)}
+    assert look() == before
+    with pytest.raises(InterruptedError):
+        fit(ToyTrainee(), plan, tmp_path / "b", on_step=pull_the_plug_at(1))
+    assert look() == before
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "taken"),
+    [
+        ("cuda", "bfloat16", torch.bfloat16),
+        ("cuda", "float16", torch.float16),
+        ("cuda", "float32", None),
+        ("cpu", "bfloat16", None),
+        ("cpu", "float16", None),
+    ],
+)
+def test_half_precision_is_for_gpus_that_are_asked_for_it(
+    monkeypatch: pytest.MonkeyPatch, device: str, precision: str, taken: torch.dtype | None
+) -> None:
+    asked: list[tuple[str, torch.dtype]] = []
+
+    def autocast(kind: str, *, dtype: torch.dtype) -> nullcontext[None]:
+        asked.append((kind, dtype))
+        return nullcontext()
+
+    monkeypatch.setattr(torch, "autocast", autocast)
+    with _lowered(recipe(run={"precision": precision}), torch.device(device)):
+        pass
+    assert asked == ([] if taken is None else [("cuda", taken)])
+
+
+def test_products_in_half_precision_leave_weights_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a GPU would, by the CPU's bfloat16."""
+    plan = recipe(schedule={"steps": 60}, run={"precision": "bfloat16"})
+    whole = fit(ToyTrainee(), plan, tmp_path / "whole")
+    kinds: set[torch.dtype] = set()
+
+    class Watched(ToyTrainee):
+        def losses(
+            self, network: torch.nn.Module, batch: Mapping[str, torch.Tensor]
+        ) -> dict[str, torch.Tensor]:
+            if network.training:
+                kinds.add(network(batch["points"]).dtype)
+            return super().losses(network, batch)
+
+    monkeypatch.setattr(
+        "training.fit.loop._lowered", lambda *_: torch.autocast("cpu", dtype=torch.bfloat16)
+    )
+    lowered = fit(Watched(), plan, tmp_path / "lowered")
+    assert kinds == {torch.bfloat16}
+    floats = [v for v in lowered.state_dict().values() if v.is_floating_point()]
+    assert {value.dtype for value in floats} == {torch.float32}
+    assert not same(whole, lowered)
+    rows = [
+        json.loads(line) for line in (tmp_path / "lowered" / "log.jsonl").read_text().splitlines()
+    ]
+    assert [row for row in rows if row["part"] == "validation"][-1]["right"] > 0.9
 
 
 def test_the_rate_rises_then_falls_to_a_hundredth() -> None:
@@ -189,6 +347,10 @@ def test_every_shipped_recipe_is_valid(path: Path, tmp_path: Path) -> None:
         ("[model]\nkind = 'x'\n[data]\nphantom='train'\n[schedule]\nsteps=5", "model.kind"),
         ("[model]\nkind = 'scorer'\n[data]\nphantom='train'\n[schedule]\nstep=5", "schedule.step"),
         (
+            "[model]\nkind='scorer'\nstart='scratch'\n[data]\nmanifest='m.csv'\n[schedule]\nsteps=5",
+            "from nothing needs a phantom recipe",
+        ),
+        (
             "[model]\nkind='scorer'\nstart='scratch'\nencoder='frozen'\n[data]\nphantom='train'\n"
             "[schedule]\nsteps=5",
             "only be trained in full",
@@ -199,7 +361,8 @@ def test_every_shipped_recipe_is_valid(path: Path, tmp_path: Path) -> None:
             "no weights to keep a part of",
         ),
         (
-            "[model]\nkind='scorer'\nstart='scratch'\n[data]\nmanifest='m.csv'\ncrossed=true\n"
+            "[model]\nkind='scorer'\nstart='scratch'\n[data]\nmanifest='m.csv'\nphantom='train'\n"
+            "crossed=true\n"
             "[schedule]\nsteps=5",
             "have no mean",
         ),

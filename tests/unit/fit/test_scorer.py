@@ -10,15 +10,21 @@ pytest.importorskip("torch", reason="needs the [train] extra")
 import torch
 
 from models.findings import Acuity, Call, Etiology, Shape
+from models.registry import Bundle
 from models.scorer.heads import HEADS
 from models.scorer.network import ScorerNetwork
+from tests.unit.datasets.made import row
 from tests.unit.fit.made import recipe, write_levels
-from training.datasets.rows import Labels
+from training.datasets.manifest import Manifest
+from training.datasets.rows import Labels, Split
+from training.fit import prepare as preparing
 from training.fit.errors import TooFewLevelsError
 from training.fit.levels import label_targets
 from training.fit.loop import fit
+from training.fit.prepare import CALIBRATION
 from training.fit.scorer import ScorerTrainee, _part, known_maps
 from training.fit.trainee import Turn
+from training.phantom.recipe import PhantomRecipe
 from training.scorer.pool import LevelPool
 
 pytestmark = pytest.mark.train
@@ -90,6 +96,56 @@ def test_levels_of_which_nothing_is_said_teach_nothing(levels: Path) -> None:
         np.savez(path, **content)
     with pytest.raises(TooFewLevelsError, match="none of the 15 labelled levels says anything"):
         trainee(levels)
+
+
+@pytest.mark.parametrize(
+    ("start", "labelled", "drawn"),
+    [
+        ("scratch", True, {"synthetic": "train", CALIBRATION: "validate"}),
+        ("scratch", False, {"synthetic": "train", "validation": "validate"}),
+        ("served", True, {"synthetic": "train"}),
+    ],
+)
+def test_a_scorer_from_nothing_has_synthetic_levels_for_its_thresholds(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    start: str,
+    labelled: bool,
+    drawn: dict[str, str],
+) -> None:
+    made: dict[str, str] = {}
+
+    def fill_cache(phantom: PhantomRecipe, cache: Path, _count: int) -> None:
+        made[cache.name] = phantom.name
+        write_levels(cache, 3)
+
+    def fill_levels(_rows: Manifest, _by: Bundle, cache: Path, _told: object) -> dict[str, int]:
+        write_levels(cache, 3)
+        return {}
+
+    monkeypatch.setattr(preparing, "fill_cache", fill_cache)
+    monkeypatch.setattr(preparing, "fill_levels", fill_levels)
+    own = {"study_instance_uid": "1.2", "patient_key": "p2", "pixel_sha256": "1" * 64}
+    rows = (row(), row(split="validation", **own))
+    plan = recipe(model={"start": start}, data={"manifest": "m.csv"} if labelled else {})
+    manifest = Manifest(rows, tmp_path) if labelled else None
+    preparing._scorer(plan, tmp_path, ScorerNetwork(), manifest, Split.TRAIN)
+    assert made == drawn
+
+
+def test_products_in_half_precision_still_teach(levels: Path) -> None:
+    made = trainee(levels)
+    batch = made.batch(Turn(1, 0, 0, 1, 4))
+    torch.manual_seed(1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        lowered = made.losses(made.network, batch)
+    lowered["total"].backward()
+    torch.manual_seed(1)
+    whole = made.losses(made.network, batch)
+    assert lowered["total"].item() == pytest.approx(whole["total"].item(), rel=0.02)
+    slopes = [one.grad for one in made.network.parameters() if one.grad is not None]
+    assert slopes
+    assert all(one.dtype == torch.float32 and bool(torch.isfinite(one).all()) for one in slopes)
 
 
 def test_labels_become_targets_and_open_questions_stay_open() -> None:

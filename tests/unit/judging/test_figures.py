@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
@@ -23,13 +24,23 @@ from models.findings import (
     Shape,
     Vertebra,
 )
+from tests.builders import STIR, T1, classic_stack, ramp, write_all
+from tests.unit.datasets.made import row
 from tests.unit.judging.made import drawn
 from training.datasets.rows import Labels
-from training.judging.cases import TASKS, WITHHELD, load_judged, same_cases, save_judged, truth_of
+from training.judging.cases import (
+    FACTS,
+    TASKS,
+    WITHHELD,
+    load_judged,
+    same_cases,
+    save_judged,
+    truth_of,
+)
 from training.judging.errors import CasesUnreadableError, DifferentCasesError
 from training.judging.figures import figures, task_figures
 from training.judging.page import evaluation_page
-from training.judging.reading import calls_of
+from training.judging.reading import _level_facts, acquisition_facts, calls_of
 from training.statistics.roc import auroc
 
 pytestmark = pytest.mark.train
@@ -87,6 +98,126 @@ def test_subgroups_with_few_cases_get_counts_only() -> None:
     assert "auroc" not in found["sex"]["F"]["edema"]
     assert "auroc" in figures(drawn(patients=60), rounds=20)["subgroups"]["sex"]["F"]["edema"]
     assert found["vendor"] == {}
+
+
+def test_every_fact_has_its_strata_with_the_figures_of_their_levels() -> None:
+    judged = drawn(patients=80)
+    place = np.arange(len(judged))
+    strata = {
+        "grade": np.where(place % 3 == 0, "grade 2", "grade 0"),
+        "sequences": np.where(place % 2 == 0, "stir+t1", "dixon_fat+dixon_water"),
+        "field": np.where(place < 100, "1 to 1.9 T", "2 and more T"),
+        "thickness": np.where(place < 60, "under 3.5 mm", "from 3.5 mm"),
+        "vendor": np.where(place < 200, "siemens", "philips"),
+        "sex": np.where(place < 240, "F", "M"),
+        "age": np.where(place < 300, "65 to 79", "unknown"),
+    }
+    assert set(strata) == set(FACTS)
+    found = figures(replace(judged, facts=strata), rounds=20)["subgroups"]
+    for fact, column in strata.items():
+        assert set(found[fact]) == set(column.tolist()) - {"unknown"}
+        for stratum, told in found[fact].items():
+            these = column == stratum
+            truth = judged.truth["edema"][these] > 0.5
+            called = judged.call["edema"][these]
+            one = told["edema"]
+            assert (one["asked"], one["positive"]) == (int(these.sum()), int(truth.sum()))
+            assert one["sensitivity"]["hits"] == int((called[truth] == Call.PRESENT).sum())
+            assert one["specificity"]["hits"] == int((called[~truth] == Call.ABSENT).sum())
+            pairs = judged.logit["edema"][these]
+            above = pairs[truth][:, None] > pairs[~truth][None, :]
+            assert one["auroc"] == pytest.approx(above.mean())
+
+
+def test_facts_of_a_level_are_grade_sex_and_age() -> None:
+    def facts(grade: int | None, **known: object) -> dict[str, str]:
+        return _level_facts(row(**known), Labels(genant=grade))
+
+    assert facts(2, sex="F", age_years=71.0) == {"grade": "grade 2", "sex": "F", "age": "65 to 79"}
+    assert facts(None) == {"sex": "unknown"}
+    assert facts(0, sex="O")["grade"] == "grade 0"
+    ages = [facts(1, age_years=years)["age"] for years in (0.0, 49.9, 50.0, 64.9, 65.0, 80.0, 99.0)]
+    assert ages == [
+        "0 to 49", "0 to 49", "50 to 64", "50 to 64", "65 to 79", "80 and more", "80 and more",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("vendor", "tesla", "thickness_mm", "wanted"),
+    [
+        ("Philips Medical Systems", 3.0, 3.4, ("philips", "2 and more T", "under 3.5 mm")),
+        ("SIEMENS", 1.5, 3.5, ("siemens", "1 to 1.9 T", "from 3.5 mm")),
+        ("GE MEDICAL SYSTEMS", 0.35, 5.0, ("ge", "under 1 T", "from 3.5 mm")),
+        ("", None, None, ("unknown", "unknown", "unknown")),
+    ],
+)
+def test_facts_of_an_acquisition_are_those_of_the_reference_series(
+    tmp_path: Path,
+    vendor: str,
+    tesla: float | None,
+    thickness_mm: float | None,
+    wanted: tuple[str, str, str],
+) -> None:
+    reference = classic_stack(ramp(3, 24, 20), physics=STIR, series="stir")
+    for dataset in reference:
+        dataset.Manufacturer = vendor
+        dataset.MagneticFieldStrength = tesla
+        dataset.SliceThickness = thickness_mm
+    write_all([*classic_stack(ramp(3, 24, 20), physics=T1, series="t1"), *reference], tmp_path)
+    volumes = SimpleNamespace(
+        by_role={"t1": None, "stir": None},
+        reference=SimpleNamespace(series_instance_uid=reference[0].SeriesInstanceUID),
+    )
+    facts = acquisition_facts(tmp_path, volumes)  # type: ignore[arg-type]
+    assert facts.pop("sequences") == "stir+t1"
+    assert facts == dict(zip(("vendor", "field", "thickness"), wanted, strict=True))
+
+
+def test_curves_and_their_areas_are_those_one_would_count_by_hand(tmp_path: Path) -> None:
+    judged = drawn(patients=25)
+    (tmp_path / "f.json").write_text(json.dumps(figures(judged, rounds=20)))
+    found = json.loads((tmp_path / "f.json").read_text())["tasks"]["fracture"]
+    chance, truth = judged.probability["fracture"], judged.truth["fracture"] > 0.5
+    pairs = sorted(zip(chance.tolist(), truth.tolist(), strict=True))
+    count = len(pairs)
+
+    # Calibration: ten bins of equal filling, from the least to the most probable.
+    assert count % 10 == 0
+    size, gaps, squares = count // 10, [], 0.0
+    for number in range(10):
+        inside = pairs[number * size : (number + 1) * size]
+        predicted = sum(one for one, _ in inside) / size
+        observed = sum(yes for _, yes in inside) / size
+        assert found["calibration"]["predicted"][number] == pytest.approx(predicted)
+        assert found["calibration"]["observed"][number] == pytest.approx(observed)
+        assert found["calibration"]["counts"][number] == size
+        gaps.append(abs(predicted - observed))
+    for one, yes in pairs:
+        squares += (one - yes) ** 2
+    assert found["ece"] == pytest.approx(sum(gaps) / 10)
+    assert found["calibration"]["largest_error"] == pytest.approx(max(gaps))
+    assert found["calibration"]["brier"] == pytest.approx(squares / count)
+
+    # Selective prediction: error among the surest k levels, for every k.
+    surest = sorted(pairs, key=lambda pair: -abs(pair[0] - 0.5))
+    errors, wrong = [], 0
+    for answered, (one, yes) in enumerate(surest, start=1):
+        wrong += (one >= 0.5) != yes
+        errors.append(wrong / answered)
+    assert found["aurc"] == pytest.approx(sum(errors) / count)
+    selective = found["selective"]
+    assert len(selective["coverage"]) == len(selective["error"]) == 50
+    assert selective["coverage"][-1] == 1.0
+    for coverage, error in zip(selective["coverage"], selective["error"], strict=True):
+        assert error == pytest.approx(errors[round(coverage * count) - 1])
+    assert selective["error"][0] <= selective["error"][-1] == pytest.approx(wrong / count)
+
+    # Precision over recall, at every positive from the most probable down.
+    precision, hits = 0.0, 0
+    for answered, (_, yes) in enumerate(reversed(pairs), start=1):
+        hits += yes
+        precision += yes * hits / answered
+    assert found["auprc"] == pytest.approx(precision / truth.sum())
 
 
 def test_conformal_coverage_is_counted() -> None:

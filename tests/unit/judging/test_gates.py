@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -21,8 +22,16 @@ from tests.unit.judging.made import drawn
 from training.crossing import PARTS
 from training.datasets.manifest import Manifest
 from training.datasets.rows import Split
+from training.judging import compare as comparing
 from training.judging import thresholds
-from training.judging.calibrate import alike, answering, site_calibration, with_calibration
+from training.judging.calibrate import (
+    FEWEST_OUTSIDE,
+    _quantiles,
+    alike,
+    answering,
+    site_calibration,
+    with_calibration,
+)
 from training.judging.cases import TASKS, Judged, joined
 from training.judging.compare import compare, told
 from training.judging.errors import JudgingError, TooFewCasesError
@@ -39,7 +48,10 @@ from training.judging.thresholds import (
     fit_task,
     fit_temperature,
 )
+from training.judging.verdict import Margins
 from training.scorer.calibrate import ACCEPTED
+from training.scorer.conformal import etiology_coverage
+from training.statistics.resampling import patient_bootstrap
 
 pytestmark = pytest.mark.train
 
@@ -48,6 +60,7 @@ pytestmark = pytest.mark.train
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Intervals are rougher and tests quicker."""
     monkeypatch.setattr(thresholds, "ROUNDS", 40)
+    monkeypatch.setattr(comparing, "patient_bootstrap", partial(patient_bootstrap, rounds=200))
 
 
 EDEMA = ACCEPTED["edema"]
@@ -135,6 +148,32 @@ def test_miscalibration_alone_fails_its_gate() -> None:
     found = compare(drawn(), drawn(scale=4.0, shift=4.0))
     assert "edema.ece" in failed(found)
     assert "edema.auroc" not in failed(found)
+
+
+@pytest.mark.parametrize("what", ["found", "named"])
+def test_a_localiser_that_loses_bodies_or_names_fails_its_gate(what: str) -> None:
+    served = drawn()
+    assert not [one for one in compare(served, drawn())["gates"] if "bodies" in one["name"]]
+
+    def losing(share: float) -> dict:
+        lost = np.random.default_rng(5).random(len(served)) < share
+        return compare(served, replace(served, **{what: ~lost}))
+
+    few, many = losing(0.005), losing(0.10)
+    assert failed(few) == set()
+    assert failed(many) == {f"bodies.{what}"}
+    (gate,) = (one for one in many["gates"] if one["name"].startswith("bodies"))
+    assert gate["margin"] == Margins().found
+    assert gate["difference"] == pytest.approx(-0.10, abs=0.04)
+    assert gate["bound"] < gate["difference"]
+    # One that finds more than what serves passes, by however much.
+    assert failed(compare(replace(served, **{what: served.found & False}), served)) == set()
+
+
+def test_margins_may_be_set() -> None:
+    few, other = drawn(patients=40, strength=1.8), drawn(patients=40, strength=1.8, noise_seed=3)
+    assert "edema.auroc" in failed(compare(few, other))
+    assert "edema.auroc" not in failed(compare(few, other, Margins(auroc=0.5)))
 
 
 def test_too_few_cases_to_compare() -> None:
@@ -243,6 +282,28 @@ def test_a_calibrated_bundle_has_the_served_weights_and_says_where_its_threshold
     assert section["calibrated_from"]["sha256"] == served.sha256
     assert section["site_calibration"]["data_sha256"] == "c" * 64
     assert "## Site calibration" in content["card.md"].decode()
+
+
+def test_local_quantiles_are_those_of_the_groups_with_answers_enough() -> None:
+    judged = drawn(patients=60)
+    group = np.where(np.arange(len(judged)) < 20, "fat_contrast", "fluid_only")
+    judged = replace(judged, group=group)
+    fitted = fit_task(judged, "pathological", (Platt(1.0, 0.0), SERVED), "60 studies")
+    assert fitted is not None
+    found = _quantiles(judged, fitted)
+    assert set(found) == {"fluid_only"}
+    these = group == "fluid_only"
+    assert 20 * (1 - etiology_coverage("fat_contrast")) < FEWEST_OUTSIDE
+    assert these.sum() * (1 - etiology_coverage("fluid_only")) >= FEWEST_OUTSIDE
+    # By hand: the smallest q so that the share of answers in a set reaches the coverage, with the
+    # correction for a finite number of cases.
+    chance = fitted.platt.probability(judged.logit["pathological"].astype("float32"))[these]
+    truth = judged.truth["pathological"][these] > 0.5
+    apart = np.sort(np.where(truth, 1.0 - chance, chance))
+    rank = int(np.ceil((len(apart) + 1) * etiology_coverage("fluid_only")))
+    assert found["fluid_only"] == pytest.approx(float(apart[rank - 1]), abs=1e-4)
+    held = (apart <= found["fluid_only"] + 1e-4).mean()
+    assert held >= etiology_coverage("fluid_only")
 
 
 def beside(judged: Judged) -> Before:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import registry
-from models.errors import BundleError, BundleMissingError
+from models.errors import BundleError, BundleMissingError, VersionTakenError
 from models.manifest import METADATA
 from models.registry import (
     Bundle,
@@ -20,6 +20,7 @@ from models.registry import (
     install,
     open_verified,
     read_bundle,
+    require_free,
     resolve,
     verify,
 )
@@ -162,6 +163,20 @@ def test_installing_twice_is_no_error_and_overwriting_is(store: Path) -> None:
         install(content(weights=b"v"), store)
     verify(first)
     assert [entry.name for entry in first.path.parent.iterdir()] == ["1.0.0"]
+
+
+def test_a_version_that_is_taken_is_known_beforehand(store: Path) -> None:
+    install(content(version="1.0.0"), store)
+    require_free(store, "localiser", "1.0.1")
+    require_free(store, "scorer", "1.0.0")
+    require_free(store / "nowhere", "localiser", "1.0.0")
+    with pytest.raises(VersionTakenError, match=r"localiser 1\.0\.0 is already there") as caught:
+        require_free(store, "localiser", "1.0.0")
+    assert caught.value.code == "bundle_version_taken"
+    with pytest.raises(BundleError, match="not a version"):
+        require_free(store, "localiser", "next")
+    with pytest.raises(VersionTakenError):
+        install(content(version="1.0.0", weights=b"other"), store)
 
 
 def test_a_failing_disk_leaves_nothing(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
