@@ -13,8 +13,11 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import text
+
 from service.batch.discovery import JOURNAL, STATE
 from service.batch.tables import RESULTS_CSV, RESULTS_PARQUET, STUDIES_CSV
+from service.jobs.database import connect, database_url
 
 NOT_TIMES = slice(0, 12)
 """Columns of studies.csv that do not tell how long something took."""
@@ -32,7 +35,7 @@ class Kills:
 
 
 def start(root: Path, out: Path, workers: int) -> subprocess.Popen[bytes]:
-    """Begin the batch, or go on with it."""
+    """Begin the batch, or go on with it; on the database that the environment names, if any."""
     command = (sys.executable, "-m", "tests.batch_made", str(root), str(out), str(workers))
     return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
@@ -83,14 +86,23 @@ def final(out: Path) -> int:
         connection.close()
 
 
-def assert_like_undisturbed(disturbed: Path, undisturbed: Path, studies: int) -> None:
-    """Every study once, and the same tables byte by byte."""
+def assert_like_undisturbed(
+    disturbed: Path, undisturbed: Path, studies: int, database: str | None = None
+) -> None:
+    """Every study once, and the same tables byte by byte.
+
+    Args:
+        disturbed, undisturbed: Folders of the results.
+        studies: How many there are.
+        database: URL of the one that the disturbed batch shared.
+    """
     for name in (RESULTS_CSV, RESULTS_PARQUET):
         assert (disturbed / name).read_bytes() == (undisturbed / name).read_bytes(), name
     assert study_lines(disturbed) == study_lines(undisturbed)
     folders = [path.name for path in disturbed.iterdir() if (path / "report.json").exists()]
     assert len(folders) == studies
-    assert jobs_by_study(disturbed) == dict.fromkeys(folders, 1)
+    url = database_url(database, disturbed / STATE / "work")
+    assert jobs_by_study(url) == dict.fromkeys(folders, 1)
     assert not list((disturbed / STATE / "gathered").iterdir())
     assert not list((disturbed / STATE / "scratch").iterdir())
 
@@ -101,10 +113,11 @@ def study_lines(out: Path) -> list[list[str]]:
         return [line[NOT_TIMES] for line in csv.reader(file)]
 
 
-def jobs_by_study(out: Path) -> dict[str, int]:
+def jobs_by_study(database: str) -> dict[str, int]:
     """How many jobs each study has in the queue's records; every one must be final."""
-    connection = sqlite3.connect(out / STATE / "work" / "acuity.sqlite")
-    rows = connection.execute("SELECT study_instance_uid, state FROM jobs").fetchall()
-    connection.close()
-    assert {state for _, state in rows} <= {"succeeded", "refused"}
-    return dict(Counter(study for study, _ in rows))
+    engine = connect(database)
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT study_instance_uid, state FROM jobs")).all()
+    engine.dispose()
+    assert {row.state for row in rows} <= {"succeeded", "refused"}
+    return dict(Counter(row.study_instance_uid for row in rows))

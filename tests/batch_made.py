@@ -36,7 +36,7 @@ from models.findings import (
 )
 from models.registry import resolve
 from service.batch.run import Asked, OpenJobs, run_batch
-from service.batch.workers import local_jobs
+from service.batch.workers import local_jobs, shared_jobs
 from service.jobs import worker
 from service.pipeline import Stages, reader
 from service.report.document import BundleReport
@@ -136,9 +136,9 @@ def stages(settings: Settings) -> Stages:
     return Stages(reader(settings), localise, score, tuple(named))
 
 
-def stand_in_jobs() -> OpenJobs:
+def stand_in_jobs(*, shared: bool = False) -> OpenJobs:
     """Jobs whose workers are this program."""
-    return partial(local_jobs, command=READER)
+    return partial(shared_jobs if shared else local_jobs, command=READER)
 
 
 class Silent:
@@ -165,8 +165,10 @@ def asked_for(
 
 
 def run(root: Path, out: Path, workers: int = 1) -> None:
-    """A batch with stand-in workers."""
-    run_batch(asked_for(root, out, workers), Settings(), Silent(), stand_in_jobs())
+    """A batch with stand-in workers; a database that the environment names is shared."""
+    settings = Settings()
+    jobs = stand_in_jobs(shared=settings.database is not None)
+    run_batch(asked_for(root, out, workers), settings, Silent(), jobs)
 
 
 def _main() -> None:

@@ -71,19 +71,22 @@ def local_jobs(
 
 
 @contextmanager
-def shared_jobs(settings: Settings, work_dir: Path, workers: int) -> Iterator[DurableJobs]:
+def shared_jobs(
+    settings: Settings, work_dir: Path, workers: int, command: Sequence[str] = COMMAND
+) -> Iterator[DurableJobs]:
     """Jobs in the database that `settings` names, read by this machine's workers and any others.
 
     Args:
         settings: Of this installation.
         work_dir: Shared by every worker on the database.
         workers: How many on this machine, this process among them.
+        command: Starts what reads for one.
     """
     settings = divided(settings, workers).model_copy(update={"work_dir": work_dir})
     with ExitStack() as stack:
         for _ in range(workers - 1):
-            stack.enter_context(_member(settings))
-        jobs = jobs_around(WorkerProcess(settings), settings, work_dir)
+            stack.enter_context(_member(settings, command))
+        jobs = jobs_around(WorkerProcess(settings, command), settings, work_dir)
         yield stack.enter_context(_started(jobs))
 
 
@@ -97,10 +100,10 @@ def _started(jobs: DurableJobs) -> Iterator[DurableJobs]:
 
 
 @contextmanager
-def _member(settings: Settings) -> Iterator[None]:
+def _member(settings: Settings, command: Sequence[str]) -> Iterator[None]:
     """A further process on the queue, which ends with its standard input."""
     process = subprocess.Popen(  # noqa: S603  our own module
-        (sys.executable, "-P", "-m", __name__),
+        (sys.executable, "-P", "-m", __name__, *command),
         stdin=subprocess.PIPE,
         text=True,
         # Ctrl-C is for this process, which ends the others in order.
@@ -131,16 +134,16 @@ def _with_secrets(settings: Settings) -> str:
     return bare.model_dump_json()
 
 
-def main() -> None:
-    """Work on the queue until standard input ends."""
+def main(command: Sequence[str]) -> None:
+    """Work on the queue until standard input ends; the command starts what reads."""
     settings = Settings.model_validate_json(sys.stdin.readline())
     logs.configure(settings)
     if settings.work_dir is None:
         raise SystemExit(2)
-    jobs = jobs_around(WorkerProcess(settings), settings, settings.work_dir)
+    jobs = jobs_around(WorkerProcess(settings, command), settings, settings.work_dir)
     with _started(jobs):
         sys.stdin.read()
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -25,6 +25,7 @@ from training.fit.prepare import prepare, require_ready
 from training.fit.processes import Processes, joined
 from training.fit.recipe import FitRecipe, Overrides, load_recipe
 from training.fit.records import learned_of, write_learned, write_start
+from training.fit.timings import Timings
 from training.progress import progress_bar
 
 NETWORK = "network.safetensors"
@@ -36,18 +37,23 @@ def run_recipe(recipe: FitRecipe, run: Path, processes: Processes | None = None)
     A crossed recipe trains two, in run folders of their own, and keeps their mean.
     """
     processes = processes or Processes.alone(recipe.run.device)
-    if not recipe.data.crossed:
+    timings = Timings(run, enabled=processes.first)
+    if recipe.data.crossed:
+        _train_both(recipe, run, processes, timings)
+    else:
         require_ready(recipe, {run: recipe})
-        _train(recipe, run, processes, Split.TRAIN)
-        return
-    cache = recipe.data.cache or run / "cache"
-    alone = {"crossed": False, "cache": cache}
-    half = recipe.model_copy(update={"data": recipe.data.model_copy(update=alone)})
+        _train(recipe, run, processes, timings)
+    if processes.first:
+        sys.stdout.write(f"{timings}\n")
+
+
+def _train_both(recipe: FitRecipe, run: Path, processes: Processes, timings: Timings) -> None:
+    half = half_recipe(recipe, run)
     runs = {learned: half_run(run, learned) for learned in PARTS}
     require_ready(recipe, dict.fromkeys(runs.values(), half))
     told = learned_of(recipe, PARTS)
     for learned, own in runs.items():
-        _train(half, own, processes, learned)
+        _train(half, own, processes, timings, learned)
     if processes.first:
         data = {
             str(part): json.loads((one / "data.json").read_bytes()) for part, one in runs.items()
@@ -60,15 +66,28 @@ def run_recipe(recipe: FitRecipe, run: Path, processes: Processes | None = None)
     processes.wait()
 
 
-def _train(recipe: FitRecipe, run: Path, processes: Processes, learned: Split) -> None:
+def half_recipe(recipe: FitRecipe, run: Path) -> FitRecipe:
+    """What each half of a crossed run goes by; what is read and drawn is shared."""
+    alone = {"crossed": False, "cache": recipe.data.cache or run / "cache"}
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update=alone)})
+
+
+def _train(
+    recipe: FitRecipe,
+    run: Path,
+    processes: Processes,
+    timings: Timings,
+    learned: Split = Split.TRAIN,
+) -> None:
     # The first process reads and draws for all; the others then find it done.
     if not processes.first:
         processes.wait()
     noted = learned_of(recipe, [learned])
-    trainee = prepare(recipe, run, learned)
+    with timings.phase("preparing"):
+        trainee = prepare(recipe, run, learned)
     if processes.first:
         processes.wait()
-    with progress_bar("training") as progress:
+    with timings.phase("teaching"), progress_bar("training") as progress:
 
         def told(step: int, _losses: Mapping[str, float]) -> None:
             progress(step, recipe.schedule.steps)

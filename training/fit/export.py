@@ -35,6 +35,7 @@ from training.fit.errors import FitError
 from training.fit.prepare import CALIBRATION, start_bundle
 from training.fit.recipe import FitRecipe
 from training.fit.records import LEARNED, LOG
+from training.fit.timings import Timings
 from training.judging.learned import CALIBRATED_ON, LEARNED_FROM
 from training.scorer.calibrate import fit_calibration
 from training.scorer.pool import LevelPool
@@ -57,10 +58,11 @@ def export_run(run: Path, version: str, store: Path) -> Bundle:
     """
     fitted = _recipe_of(run)
     require_free(store, fitted.model.kind, version)
-    if fitted.data.crossed:
-        for learned in PARTS:
-            _export(half_run(run, learned), half_version(learned), half_store(run))
-    return _export(run, version, store)
+    with Timings(run).phase("exporting"):
+        if fitted.data.crossed:
+            for learned in PARTS:
+                _export(half_run(run, learned), half_version(learned), half_store(run))
+        return _export(run, version, store)
 
 
 def _recipe_of(run: Path) -> FitRecipe:

@@ -5,6 +5,7 @@
     RUN/data.json          digest and counts of the data
     RUN/learned.json       salted digests of what it learns from, for the bundle
     RUN/log.jsonl          one line a validated or logged step
+    RUN/timings.json       wall seconds by phase, see `training.fit.timings`
     RUN/curves/            TensorBoard event files
     RUN/pictures/          predictions beside their truth
     RUN/checkpoint.pt, RUN/network.safetensors

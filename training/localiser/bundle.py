@@ -18,7 +18,7 @@ from models.localiser.evidence import LevelSettings
 from models.localiser.network import WIDTHS, ServedLocaliser
 from models.localiser.preprocess import LOCAL_MEAN_MM, OFFSET_UNIT_MM, PIXEL_MM, SLICE_MM
 from models.manifest import NetworkSpec
-from models.registry import PACKAGED
+from models.registry import PACKAGED, require_free
 from training.export import BundleDraft, Figure, ModelCard, export_bundle, tensor_format
 from training.localiser.fit import Trained, load_averaged, trained_until
 
@@ -173,6 +173,7 @@ def main() -> None:
     parser.add_argument("--synthetic", type=Path, help="JSON of training.localiser.evaluate")
     parser.add_argument("--calibration", type=Path, help="JSON of training.localiser.calibrate")
     given = parser.parse_args()
+    require_free(given.store, "localiser", given.version)
     figures = figures_of(json.loads(given.evaluation.read_text())) if given.evaluation else ()
     if given.synthetic:
         figures += synthetic_figures(json.loads(given.synthetic.read_text()))

@@ -1,4 +1,4 @@
-"""A batch on a PostgreSQL that it shares with `acuity worker` on another machine."""
+"""A batch on a PostgreSQL: shared with `acuity worker` on another machine, and killed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, create_engine, text
 
+from tests.batch_kills import assert_like_undisturbed, kill_again_and_again, start
+from tests.batch_made import write_studies
 from tests.integration.jobs.postgres import cluster, programs
 
 SAMPLES = Path(__file__).parents[3] / "data_samples"
 CLI = (sys.executable, "-m", "service.cli")
+STUDIES = 15
 
 pytestmark = pytest.mark.skipif(programs() is None, reason="PostgreSQL is not installed")
 
@@ -65,6 +68,21 @@ def test_two_workers_here_and_one_elsewhere_read_a_batch(tmp_path: Path) -> None
             readers = connection.scalars(text("SELECT executor_id FROM dbos.workflow_status"))
             # It waited for work before the batch began, and takes one study at a time.
             assert 1 <= list(readers).count(other) < 3
+
+
+def test_killed_on_a_shared_database_it_leaves_what_an_undisturbed_batch_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, killed, whole = (tmp_path / name for name in ("root", "killed", "whole"))
+    write_studies(root, STUDIES)
+    with cluster() as url, monkeypatch.context() as patched:
+        patched.setenv("ACUITY_DATABASE", url)
+        patched.setenv("ACUITY_WORK_DIR", str(tmp_path / "shared"))
+        kills = kill_again_and_again(root, killed, workers=2, studies=STUDIES, times=2, seed=8)
+        assert 0 < kills.done[-1] < STUDIES
+        patched.undo()
+        assert start(root, whole, 1).wait() == 0
+        assert_like_undisturbed(killed, whole, STUDIES, url)
 
 
 def test_a_database_without_a_shared_folder_is_refused(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from tests.integration.retraining.story import Site, read, review, scorer_of
 from tests.unit.judging.made import drawn
 from training.datasets.manifest import read_manifest, write_manifest
 from training.datasets.rows import Split
+from training.fit.timings import read_timings
 from training.judging.compare import compare
 from training.judging.verdict import SCHEMA, sealed
 
@@ -30,6 +31,9 @@ SAMPLES = Path(__file__).resolve().parents[3] / "data_samples"
 WRONG = ("missed", "false")
 RANKED_ALIKE = 0.003
 """Mean AUROC of four questions, to which noise alone adds more on eighty studies."""
+
+AN_HOUR_S = 3600.0
+"""50 labelled studies are learned from in less on two cores."""
 
 RECIPE = """
 [model]
@@ -71,6 +75,7 @@ def test_the_story_in_small(tmp_path: Path) -> None:
         )
         candidate = candidates / "scorer" / "9.0.0-site.1"
         _is_the_mean_of_both_halves(run)
+        assert list(read_timings(run)) == ["preparing", "teaching", "exporting"]
         calibrate = ("train", "calibrate", "--manifest", tmp_path / "local.parquet")
         calibrate += ("--scorer", candidate, "--version", "9.0.0-site.2", "--out", candidates)
         site.acuity(*calibrate, fails="cases_learned_from")  # it learned from both parts
@@ -177,6 +182,7 @@ def test_the_whole_story(tmp_path: Path) -> None:
             "train", "export", "--run", tmp_path / "run", "--version", "9.0.0-site.1",
             "--out", candidates,
         )  # fmt: skip
+        assert 0.0 < sum(read_timings(tmp_path / "run").values()) < AN_HOUR_S
         site.acuity(
             "train", "calibrate", "--manifest", manifest, "--run", tmp_path / "run",
             "--scorer", candidates / "scorer" / "9.0.0-site.1", "--version", "9.0.0-site.2",

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from models.scorer.crops import CHANNELS, CROP_SHAPE, PRESENCE
 from models.scorer.heads import HEADS, SHAPES
+from tests.unit.datasets.made import row
+from training.datasets.rows import LabelRow
 from training.fit.levels import MAP_UNKNOWN
 from training.fit.recipe import FitRecipe
 from training.fit.trainee import Turn
@@ -93,6 +95,12 @@ def recipe(**changes: Mapping[str, object]) -> FitRecipe:
     for name, values in changes.items():
         parts[name] = parts[name] | dict(values)
     return FitRecipe.model_validate(parts)
+
+
+def patient(number: int, split: str) -> LabelRow:
+    """A row of a patient's only study, whose pictures are like no other's."""
+    own = {"patient_key": f"p{number}", "study_instance_uid": f"1.2.{number}"}
+    return row(**own, split=split, pixel_sha256=f"{number:064d}")
 
 
 def write_levels(folder: Path, files: int, *, seed: int = 0, map_known: bool = False) -> None:

@@ -30,18 +30,18 @@ from models.scorer.calibration import read_calibration
 from models.scorer.crops import CHANNELS, CROP_SHAPE, PRESENCE
 from models.scorer.heads import HEADS, SHAPES
 from models.scorer.network import ScorerNetwork
-from tests.unit.datasets.made import row
-from tests.unit.fit.made import recipe
+from tests.unit.fit.made import patient, recipe
 from training.crossing import PARTS, half_bundle, half_run
 from training.datasets.manifest import write_manifest
-from training.datasets.rows import LabelRow
 from training.export import BundleDraft, Parity, _metadata, render_card
 from training.fit import export as exporting
+from training.fit.__main__ import half_recipe
 from training.fit.errors import FitError
 from training.fit.export import export_run
 from training.fit.prepare import CALIBRATION
 from training.fit.recipe import FitRecipe
 from training.fit.records import LEARNED, learned_of, write_learned, write_start
+from training.fit.timings import read_timings
 from training.judging.errors import SeenCasesError
 from training.judging.learned import CALIBRATED_ON, LEARNED_FROM, require_unseen
 from training.scorer.cache import LevelSet, packed, save_levels
@@ -173,11 +173,6 @@ def test_a_localiser_is_exported_whole(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(open_verified(bundle)[MODEL_ONNX]) > 10_000
 
 
-def patient(number: int, split: str) -> LabelRow:
-    own = {"patient_key": f"p{number}", "study_instance_uid": f"1.2.{number}"}
-    return row(**own, split=split, pixel_sha256=f"{number:064d}")
-
-
 @pytest.mark.usefixtures("quick")
 def test_a_bundle_carries_what_it_and_its_forerunners_learned_from(tmp_path: Path) -> None:
     rows = [patient(1, "train"), patient(2, "validation"), patient(3, "test")]
@@ -189,13 +184,14 @@ def test_a_bundle_carries_what_it_and_its_forerunners_learned_from(tmp_path: Pat
         model={"start": "served"}, data={"manifest": path, "phantom": None, "crossed": True}
     )
     run = tmp_path / "run"
-    alone = first.model_copy(update={"data": first.data.model_copy(update={"crossed": False})})
+    alone = half_recipe(first, run)
     for part in PARTS:
         finish(half_run(run, part), alone, network)
         write_learned(half_run(run, part), learned_of(alone, [part]))
     finish(run, first, network)
     write_learned(run, learned_of(first, PARTS))
     candidate = export_run(run, "9.0.0-site.1", tmp_path / "out")
+    assert list(read_timings(run)) == ["exporting"]
     told = candidate.metadata[SECTION]["trained"]
     assert set(told["learned_parts"]) == {"train", "validation"}
     assert told["data_sha256"] == "d" * 64

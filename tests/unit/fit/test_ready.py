@@ -18,12 +18,12 @@ import torch
 from models.errors import AcuityError
 from models.manifest import METADATA, SECTION, seal
 from models.registry import read_bundle, resolve
-from tests.unit.datasets.made import row
+from tests.unit.fit.made import patient
 from training.crossing import PARTS, half_run
 from training.datasets.manifest import write_manifest
 from training.datasets.rows import LabelRow
 from training.fit import prepare as preparing
-from training.fit.__main__ import main
+from training.fit.__main__ import half_recipe, main
 from training.fit.checkpoint import save_checkpoint
 from training.fit.loop import CHECKPOINT
 from training.fit.recipe import load_recipe
@@ -48,11 +48,6 @@ batch = 4
 """
 
 
-def patient(number: int, split: str) -> LabelRow:
-    own = {"patient_key": f"p{number}", "study_instance_uid": f"1.2.{number}"}
-    return row(**own, split=split, pixel_sha256=f"{number:064d}")
-
-
 class Run:
     """A recipe with its manifest, in a folder of its own."""
 
@@ -75,8 +70,7 @@ class Run:
         """Write a checkpoint of this recipe, as an interrupted run leaves it."""
         recipe = load_recipe(str(self.folder / "mine.toml"))
         if recipe.data.crossed:
-            alone = {"crossed": False, "cache": self.out / "cache"}
-            recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update=alone)})
+            recipe = half_recipe(recipe, self.out)
         run.mkdir(parents=True)
         mark = {"recipe_sha256": recipe.sha256, "data_sha256": "d" * 64}
         save_checkpoint(run / CHECKPOINT, {"step": 1, "w": torch.zeros(2000)}, mark)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from models.errors import VersionTakenError
 from models.findings import StudyVolumes
 from models.geometry import Spacing
 from models.localiser.classes import Structure
@@ -129,6 +131,18 @@ def test_learning_rate_rises_then_falls_to_nearly_nothing() -> None:
     assert 5 <= peak <= 10
     assert rates == sorted(rates[: peak + 1]) + sorted(rates[peak + 1 :], reverse=True)
     assert rates[-1] < 0.01 * settings.peak_rate
+
+
+def test_a_version_that_is_taken_is_said_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training.localiser.bundle import main
+
+    (tmp_path / "localiser" / "9.0.0").mkdir(parents=True)
+    words = ["--checkpoint", "nowhere.pt", "--version", "9.0.0", "--store", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["bundle", *words, "--evaluation", "nowhere.json"])
+    with pytest.raises(VersionTakenError, match=r"localiser 9\.0\.0 is already there"):
+        main()
 
 
 def test_bundle_serves_what_was_trained(tmp_path: Path) -> None:
