@@ -63,7 +63,7 @@ def test_crops_are_as_the_network_wants_them() -> None:
 
 
 def test_an_edge_inside_the_crop_is_blank_for_image_and_truth() -> None:
-    for crop in crops(8, ragged=1.0, turned=0.0):
+    for crop in crops(8, ragged=1.0, turned=0.0, spoilt=0.0):
         image, structure = crop["image"].numpy(), crop["structure"].numpy()
         blank = ~image.any(axis=(0, 1))
         assert blank.all(axis=1).any() or blank.all(axis=0).any()
