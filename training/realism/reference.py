@@ -13,7 +13,7 @@ import numpy as np
 
 MEDIAN_TOLERANCE: Final = 0.15
 SPREAD_FACTOR: Final = 1.5
-"""The issue's bar: medians within 15 %, spread within a factor of 1.5."""
+"""What counts as agreement: medians within 15 %, spread within a factor of 1.5."""
 
 FEWEST_FOR_SPREAD: Final = 5
 """Sets with fewer members say nothing about a spread."""
