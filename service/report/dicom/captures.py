@@ -11,6 +11,7 @@ from io import BytesIO
 
 import highdicom as hd
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
@@ -39,7 +40,7 @@ def captures(
     """
     for image in images:
         with Image.open(BytesIO(image.png)) as opened:
-            pixels = np.asarray(opened.convert("RGB"))
+            pixels = _even(np.asarray(opened.convert("RGB")))
         ids = ObjectIds.of(key, "sc", image.number)
         written: Dataset = hd.sc.SCImage(
             pixel_array=pixels,
@@ -64,6 +65,15 @@ def captures(
         written.BurnedInAnnotation = "NO"
         written.ImageComments = image.caption
         yield written
+
+
+def _even(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture (rows, columns, 3) whose last row is repeated where both counts are odd.
+
+    A frame of an odd number of bytes is padded to an even one before it is coded, and GDCM's coder
+    of runs ends the whole process (abort, no exception) when the bytes are no multiple of three.
+    """
+    return np.pad(pixels, ((0, pixels.size % 2), (0, 0), (0, 0)), mode="edge")
 
 
 def key_objects(
