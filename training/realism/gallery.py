@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from textwrap import wrap
 from typing import Any, Final
@@ -28,8 +27,8 @@ from models.volume import FLUID_SENSITIVE, Role, Volume
 from training.phantom.anatomy.norms import NUMBERINGS
 from training.phantom.painting.tissues import LevelTruth
 from training.phantom.patient import grid_around, level_truths
-from training.phantom.scene import REGIONS, Scene, SceneRequest, paint, sample_scene
-from training.realism.requests import NamedRequest, requests
+from training.phantom.scene import REGIONS, Scene, SceneRequest, sample_scene
+from training.realism.requests import NamedRequest, changes, requests
 from training.realism.sheets import draw_grid
 from training.realism.synthetic import contrasts
 
@@ -51,9 +50,12 @@ WINDOW_PERCENTILES: Final = (1.0, 95.0)
 FLUID_TOP: Final = 86.0
 """Upper percentile where fat is suppressed: CSF, discs and cord lie far above marrow there."""
 
-MIDDLE_SUFFICES: Final = 0.35
+MIDDLE_SUFFICES: Final = 0.6
 """The middle slice is shown unless it holds less than this part of what the fullest slice shows of
 a disease."""
+
+DRAWS: Final = 5
+"""Each entry is drawn this often, and the plainest shown."""
 
 DATASHEET_ROWS: Final = (
     "fracture_acute_wedge", "fracture_unhealed_fluid", "fracture_healed", "metastasis_lytic",
@@ -79,12 +81,8 @@ def disease_row(request: NamedRequest, seed: int) -> tuple[str, list[Picture]]:
 def truth_of(scene: Scene, name: str) -> tuple[LevelTruth, float]:
     """The truth of a level, and how far left of its middle its disease is seen best, mm."""
     grid = grid_around(scene.aim, TRUTH_SHAPE, TRUTH_PITCH_MM)
-    sick = paint(scene, grid).finish()
-    healthy = replace(scene, diseases={}, implants=None, sacral_fracture=None)
-    well = paint(healthy, grid).finish()
+    sick, changed = changes(scene, grid)
     truth = next(level for level in level_truths(scene, sick) if level.level == name)
-    changed = (sick.tissue != well.tissue) | (sick.free_water != well.free_water)
-    changed |= np.abs(sick.fat_percent.astype(int) - well.fat_percent) > 10
     at = to_index(grid.affine, truth.centroid_lps_mm)
     low, high = int(at[1] - CROP_MM[0] / 4), int(at[1] + CROP_MM[0] / 4)
     seen = uniform_filter1d(changed[:, max(low, 0) : high].sum(axis=(1, 2)).astype(float), 2)
@@ -176,7 +174,7 @@ def draw_datasheet(out: Path, seed: int) -> None:
     draw_grid(
         out / "phantom_anatomy.png", healthy, tile_inches=1.4 * DATASHEET_INCHES, dpi=SMALL_DPI
     )
-    named = {one.name: one for one in requests(seed)}
+    named = {one.name: one for one in requests(seed, DRAWS)}
     rows = of_datasheet(
         [disease_row(named[name], seed + n) for n, name in enumerate(DATASHEET_ROWS)]
     )
@@ -195,7 +193,8 @@ def main() -> None:
     if given.datasheet:
         draw_datasheet(given.out, given.seed)
         return
-    chosen = [one for one in requests(given.seed) if given.only.lower() in one.name.lower()]
+    wanted = requests(given.seed, DRAWS)
+    chosen = [one for one in wanted if given.only.lower() in one.name.lower()]
     for sheet, first in enumerate(range(0, len(chosen), ROWS_A_SHEET), start=1):
         part = chosen[first : first + ROWS_A_SHEET]
         rows = [disease_row(one, given.seed + first + n) for n, one in enumerate(part)]

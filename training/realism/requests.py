@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.phantom.disease.catalogue import catalogue, sample_run
-from training.phantom.scene import SceneRequest
+from training.phantom.painting.grid import FineGrid
+from training.phantom.painting.tissues import TissueGrid
+from training.phantom.patient import grid_around
+from training.phantom.scene import Scene, SceneRequest, paint, sample_scene
 
 LEVELS: Final = ("L2", "L3", "L4")
 """Where the diseases of an entry lie, from the first on."""
 
 LEVEL: Final = LEVELS[0]
 HEALTHY_ROW: Final = "healthy"
+
+CHANGE_SHAPE: Final = (28, 80, 70)
+CHANGE_PITCH_MM: Final = (2.5, 2.5, 2.5)
+LEAST_FAT: Final = 10
+"""Grid on which diseases are weighed, and the least step of fat percent that counts."""
 
 ELSEWHERE: Final = (
     ("modic_1", "cervical", "C5"),
@@ -40,15 +49,26 @@ class NamedRequest:
     level: str = LEVEL
 
 
-def requests(seed: int = 0) -> list[NamedRequest]:
-    """A healthy spine, every disease and mimic of the catalogue, and what is of no single body."""
+def requests(seed: int = 0, draws: int = 1) -> list[NamedRequest]:
+    """A healthy spine, every disease and mimic of the catalogue, and what is of no single body.
+
+    Args:
+        seed: Another one, other diseases.
+        draws: How often each entry is drawn; the one that changes most of the spine is taken, so
+            that the row shows what it is named after.
+    """
     rows = [NamedRequest(HEALTHY_ROW, SceneRequest("lumbar", healthy=True, numbering="usual"))]
     for number, name in enumerate(catalogue()):
-        run = sample_run(name, np.random.default_rng([seed, number]))
-        diseases = dict(zip(LEVELS, run, strict=False))
-        rows.append(
-            NamedRequest(name, SceneRequest("lumbar", diseases=diseases, numbering="usual"))
+        drawn = (
+            sample_run(name, np.random.default_rng([seed, number, *([turn] if turn else [])]))
+            for turn in range(draws)
         )
+        wanted = [
+            SceneRequest("lumbar", diseases=dict(zip(LEVELS, run, strict=False)), numbering="usual")
+            for run in drawn
+        ]
+        plainest = wanted[0] if draws == 1 else max(wanted, key=lambda one: _changed(one, seed))
+        rows.append(NamedRequest(name, plainest))
     for number, (name, region, level) in enumerate(ELSEWHERE):
         # Both levels of a disc's disease; the second of a pair is the level below.
         run = sample_run(name, np.random.default_rng([seed, 1000 + number]))
@@ -74,3 +94,17 @@ def requests(seed: int = 0) -> list[NamedRequest]:
             "S1",
         ),
     ]
+
+
+def changes(scene: Scene, grid: FineGrid) -> tuple[TissueGrid, NDArray[np.bool_]]:
+    """A scene painted on a grid, and the voxels that its diseases and metal change."""
+    sick = paint(scene, grid).finish()
+    well = paint(replace(scene, diseases={}, implants=None, sacral_fracture=None), grid).finish()
+    changed = (sick.tissue != well.tissue) | (sick.free_water != well.free_water)
+    changed |= np.abs(sick.fat_percent.astype(int) - well.fat_percent) > LEAST_FAT
+    return sick, changed
+
+
+def _changed(request: SceneRequest, seed: int) -> int:
+    scene = sample_scene(seed, request)
+    return int(changes(scene, grid_around(scene.aim, CHANGE_SHAPE, CHANGE_PITCH_MM))[1].sum())

@@ -7,8 +7,18 @@ import pytest
 
 from models.volume import Role
 from training.phantom.disease.catalogue import catalogue
+from training.phantom.patient import grid_around
+from training.phantom.scene import sample_scene
+from training.realism import requests as module
 from training.realism.gallery import disease_row
-from training.realism.requests import HEALTHY_ROW, LEVEL, requests
+from training.realism.requests import (
+    CHANGE_PITCH_MM,
+    CHANGE_SHAPE,
+    HEALTHY_ROW,
+    LEVEL,
+    changes,
+    requests,
+)
 from training.realism.synthetic import (
     Setting,
     SyntheticPatient,
@@ -68,3 +78,18 @@ def test_table_flags_what_is_off() -> None:
     lines = {line[13:31].strip(): line for line in text.splitlines() if "Dixon water" in line}
     assert lines["disc"].endswith("ok")
     assert "FLAG median x3.80" in lines["canal p75"]
+
+
+def test_the_plainest_of_several_draws_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "catalogue", lambda: {"modic_2": None})
+    monkeypatch.setattr(module, "ELSEWHERE", ())
+
+    def changed(seed: int, draws: int) -> int:
+        row = next(one for one in requests(seed, draws) if one.name == "modic_2")
+        scene = sample_scene(seed, row.scene)
+        grid = grid_around(scene.aim, CHANGE_SHAPE, CHANGE_PITCH_MM)
+        return int(changes(scene, grid)[1].sum())
+
+    pairs = [(changed(seed, 1), changed(seed, 4)) for seed in range(3)]
+    assert all(0 < first <= plainest for first, plainest in pairs)
+    assert any(first < plainest for first, plainest in pairs)
