@@ -23,7 +23,9 @@ HEALTHY_ROW: Final = "healthy"
 CHANGE_SHAPE: Final = (28, 80, 70)
 CHANGE_PITCH_MM: Final = (2.5, 2.5, 2.5)
 LEAST_FAT: Final = 10
-"""Grid on which diseases are weighed, and the least step of fat percent that counts."""
+NEW_TISSUE: Final = 4
+"""Grid on which diseases are weighed, the least step of fat percent that counts, and the weight of
+another tissue."""
 
 ELSEWHERE: Final = (
     ("modic_1", "cervical", "C5"),
@@ -96,15 +98,25 @@ def requests(seed: int = 0, draws: int = 1) -> list[NamedRequest]:
     ]
 
 
-def changes(scene: Scene, grid: FineGrid) -> tuple[TissueGrid, NDArray[np.bool_]]:
-    """A scene painted on a grid, and the voxels that its diseases and metal change."""
+def changes(scene: Scene, grid: FineGrid) -> tuple[TissueGrid, NDArray[np.uint8]]:
+    """A scene painted on a grid, and how much of each voxel its diseases and metal change.
+
+    Returns:
+        The tissue, and (slice, row, column) 0 where nothing changes, 1 where marrow gets wetter or
+        fatter, `NEW_TISSUE` where there is another tissue: that is seen on every image.
+    """
     sick = paint(scene, grid).finish()
     well = paint(replace(scene, diseases={}, implants=None, sacral_fracture=None), grid).finish()
-    changed = (sick.tissue != well.tissue) | (sick.free_water != well.free_water)
-    changed |= np.abs(sick.fat_percent.astype(int) - well.fat_percent) > LEAST_FAT
+    altered = sick.free_water != well.free_water
+    altered |= np.abs(sick.fat_percent.astype(int) - well.fat_percent) > LEAST_FAT
+    changed = altered.astype(np.uint8)
+    changed[sick.tissue != well.tissue] = NEW_TISSUE
     return sick, changed
 
 
 def _changed(request: SceneRequest, seed: int) -> int:
+    """What the neighbouring slices that show most of it show of a disease, at the least."""
     scene = sample_scene(seed, request)
-    return int(changes(scene, grid_around(scene.aim, CHANGE_SHAPE, CHANGE_PITCH_MM))[1].sum())
+    _, changed = changes(scene, grid_around(scene.aim, CHANGE_SHAPE, CHANGE_PITCH_MM))
+    shown = changed.sum(axis=(1, 2))
+    return int(np.minimum(np.minimum(shown[:-2], shown[1:-1]), shown[2:]).max())
