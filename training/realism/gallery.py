@@ -70,7 +70,8 @@ SMALL_DPI: Final = 72
 def disease_row(request: NamedRequest, seed: int) -> tuple[str, list[Picture]]:
     """A request's pictures, captioned with the truth."""
     scene = sample_scene(seed, request.scene)
-    truth, aside_mm = truth_of(scene, request.level)
+    truth, fullest_mm = truth_of(scene, request.level)
+    aside_mm = fullest_mm if request.aside_mm is None else request.aside_mm
     images = contrasts(scene, np.random.default_rng([seed, 3]))
     shown = truth.centroid_lps_mm + aside_mm * scene.aim.axes[0]
     pictures = [(name, crop(volume, shown)) for name, volume in images.items()]

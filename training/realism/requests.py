@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.phantom.disease.catalogue import catalogue, sample_run
+from training.phantom.disease.model import Disease
 from training.phantom.painting.grid import FineGrid
 from training.phantom.painting.tissues import TissueGrid
 from training.phantom.patient import grid_around
@@ -19,6 +20,7 @@ LEVELS: Final = ("L2", "L3", "L4")
 
 LEVEL: Final = LEVELS[0]
 HEALTHY_ROW: Final = "healthy"
+FACET_ASIDE_MM: Final = 16.0
 
 CHANGE_SHAPE: Final = (28, 80, 70)
 CHANGE_PITCH_MM: Final = (2.5, 2.5, 2.5)
@@ -44,11 +46,13 @@ class NamedRequest:
         name: What it must look like.
         scene: The request for the phantom: a spine with nothing else in it.
         level: That is shown.
+        aside_mm: How far left of its middle; None where most of the disease is seen.
     """
 
     name: str
     scene: SceneRequest
     level: str = LEVEL
+    aside_mm: float | None = None
 
 
 def requests(seed: int = 0, draws: int = 1) -> list[NamedRequest]:
@@ -70,7 +74,7 @@ def requests(seed: int = 0, draws: int = 1) -> list[NamedRequest]:
             for run in drawn
         ]
         plainest = wanted[0] if draws == 1 else max(wanted, key=lambda one: _changed(one, seed))
-        rows.append(NamedRequest(name, plainest))
+        rows.append(NamedRequest(name, plainest, aside_mm=_aside(plainest.diseases[LEVEL])))
     for number, (name, region, level) in enumerate(ELSEWHERE):
         # Both levels of a disc's disease; the second of a pair is the level below.
         run = sample_run(name, np.random.default_rng([seed, 1000 + number]))
@@ -96,6 +100,13 @@ def requests(seed: int = 0, draws: int = 1) -> list[NamedRequest]:
             "S1",
         ),
     ]
+
+
+def _aside(disease: Disease) -> float | None:
+    """Facets are looked at beside the middle, though the arch between them is as wet."""
+    if "facet_edema" not in disease.mimics:
+        return None
+    return FACET_ASIDE_MM * (disease.arches[0].side or 1)
 
 
 def changes(scene: Scene, grid: FineGrid) -> tuple[TissueGrid, NDArray[np.uint8]]:

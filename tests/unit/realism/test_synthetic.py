@@ -93,3 +93,11 @@ def test_the_plainest_of_several_draws_is_shown(monkeypatch: pytest.MonkeyPatch)
     pairs = [(changed(seed, 1), changed(seed, 4)) for seed in range(3)]
     assert all(0 < first <= plainest for first, plainest in pairs)
     assert any(first < plainest for first, plainest in pairs)
+
+
+def test_facets_are_looked_at_beside_the_middle() -> None:
+    rows = {one.name: one for one in requests()}
+    facets = rows["facet_edema"]
+    side = facets.scene.diseases[LEVEL].arches[0].side
+    assert facets.aside_mm == 16.0 * (side or 1)
+    assert rows["modic_1"].aside_mm is None
