@@ -106,6 +106,25 @@ def test_swaps_begin_where_the_field_is_farthest_off() -> None:
     assert np.abs(ppm[share > 0.5]).min() > np.abs(ppm[share < 0.2]).max() - 0.5
 
 
+def test_in_an_even_field_no_part_is_swapped_before_another() -> None:
+    scene = sample_scene(3, SceneRequest(region="lumbar", healthy=True))
+    protocol = sample_protocol(Role.DIXON_WATER, np.random.default_rng(1), Site("siemens", 1.5))
+    slices, tissue = planned(scene, protocol)
+    drawn = draw_conditions(protocol, np.random.default_rng(3))
+    plain, part, whole = (
+        acquire(
+            tissue,
+            protocol,
+            np.random.default_rng(4),
+            slices=slices,
+            conditions=replace(drawn, swapped=swapped, static_field=None),
+        ).array
+        for swapped in (0.0, 0.3, 1.0)
+    )
+    assert np.abs(part - plain).mean() < 1.0
+    assert np.abs(whole - plain).mean() > 10.0
+
+
 def test_a_swap_of_a_part_spares_the_shimmed_middle() -> None:
     scene = sample_scene(3, SceneRequest(region="lumbar", healthy=True))
     protocol = sample_protocol(Role.DIXON_WATER, np.random.default_rng(1), Site("siemens", 1.5))

@@ -252,7 +252,8 @@ def _swapped_share(
 ) -> NDArray[np.float32]:
     """Where a Dixon reconstruction has water and fat the wrong way round, 0 to 1."""
     if conditions.swapped >= 1.0 or conditions.static_field is None:
-        return np.ones((1, 1, 1), dtype=np.float32)
+        # In an even field no part is farther off than another: all of it or none.
+        return np.full((1, 1, 1), conditions.swapped >= 1.0, dtype=np.float32)
     ppm = static_field_map(conditions.static_field, tissue, spacing_mm)
     places = [
         np.rint(np.linspace(0, count - 1, few)).astype(np.int64)
