@@ -39,7 +39,7 @@ from training.scorer.figures import evaluate
 from training.scorer.pool import LevelPool
 from training.scorer.predict import predict
 
-LEARNED_FROM: Final = ("train", "rare")
+LEARNED_FROM: Final = ("train", "rare", "rough")
 """Recipes whose patients a network may have learned from."""
 
 CHOSEN_ON: Final = "held-out synthetic cases, calibration half"

@@ -231,7 +231,8 @@ def test_images_of_no_size_are_refused(sizes: dict[str, float]) -> None:
 
 
 def test_recipes_draw_from_seeds_of_their_own() -> None:
-    recipes = [load_recipe(name) for name in ("train", "validate", "stress", "rare", "low_field")]
+    names = ("train", "validate", "stress", "rare", "rough", "low_field")
+    recipes = [load_recipe(name) for name in names]
     ranges = sorted((r.first_seed, r.first_seed + r.seeds) for r in recipes)
     assert all(low[1] <= high[0] for low, high in pairwise(ranges))
     assert recipes[0].scene(3).seed == recipes[0].first_seed + 3
