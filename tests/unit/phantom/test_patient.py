@@ -265,3 +265,18 @@ def test_recipes_that_judge_teach_nothing(name: str) -> None:
     with pytest.raises(RecipeError, match="for judging only"):
         load_teaching_recipe(name)
     assert not load_teaching_recipe("train").judging
+
+
+def test_rough_teaches_on_worse_scanners_than_train_and_better_ones_than_stress() -> None:
+    rough, train, stress = (load_recipe(name) for name in ("rough", "train", "stress"))
+    assert load_teaching_recipe("rough") == rough
+    assert rough.disease == train.disease
+    mixes = [recipe.acquisition for recipe in (train, rough, stress)]
+    for name in ("thickness", "gap", "pixel", "artefact", "coil"):
+        usual, worse, worst = (getattr(mix, f"{name}_factor") for mix in mixes)
+        assert usual < worse < worst, name
+    usual, worse, worst = (mix.snr_factor for mix in mixes)
+    assert usual > worse > worst
+    # Vendors and fields stay those of train: stress alone shifts them.
+    assert mixes[0].vendors == mixes[1].vendors != mixes[2].vendors
+    assert mixes[0].fields_t == mixes[1].fields_t
