@@ -22,9 +22,8 @@ from models.scorer.heads import HEADS
 from models.scorer.signs import UNITS
 from models.scorer.trees import Trees, read_trees
 
-QUESTIONS: Final = ("fracture", "unhealed", "pathological")
-"""Heads whose answers are weighed anew. Edema is left to the network: weighed, it was better on
-synthetic images of other scanners and missed more of what was put into real ones."""
+QUESTIONS: Final = ("edema", "fracture", "unhealed", "pathological")
+"""Heads whose answers are weighed anew."""
 
 SHARES_AT: Final = (0.2, 0.35, 0.5, 0.65, 0.8)
 """Probabilities of the edema map at which its area is read."""
@@ -133,8 +132,16 @@ def read_combination(stored: Mapping[str, Any] | None, lines: Sequence[str]) -> 
         raise ValueError("the combination was made for other columns")
     width = len(COLUMNS)
     return Combination(
-        {name: read_trees(stored["questions"][name], width) for name in QUESTIONS},
+        {name: read_trees(trees, width) for name, trees in _questions(stored).items()},
         {line: read_trees(stored["extent"][line], width) for line in lines},
         float(stored["intact_below"]),
         read_trees(stored["height_loss"], width) if "height_loss" in stored else None,
     )
+
+
+def _questions(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Trees by head; a bundle may leave questions to its network, not all of them."""
+    asked: Mapping[str, Any] = stored["questions"]
+    if not asked or not asked.keys() <= set(QUESTIONS):
+        raise ValueError(f"a combination does not answer {sorted(asked)}")
+    return asked

@@ -136,10 +136,23 @@ def test_weighed_answers_are_what_findings_are_made_from() -> None:
     never = weighing(fracture=stump("bright_fraction", 2.0, -18.0, 6.0))
     scores = Scorer(BrightIsWet(), with_combination(never))(study, localisation)
     assert {level.fracture.call for level in scores.levels if level.fracture} == {Call.ABSENT}
-    # Edema is the network's own answer.
     assert [level.edema.call for level in scores.levels if level.edema] == [
         level.edema.call for level in plain.levels if level.edema
     ]
+
+
+def test_a_question_may_be_left_to_the_network_and_none_is_made_up() -> None:
+    toy = Toy(gain={"stir": {"L2": 1.8}})
+    study, localisation = toy.study(Role.STIR, Role.T1), toy.localisation()
+    never = weighing(edema=stump("bright_fraction", 2.0, -18.0, 6.0))
+    dry = Scorer(BrightIsWet(), with_combination(never))(study, localisation)
+    assert Call.PRESENT not in {level.edema.call for level in dry.levels if level.edema}
+    del never["questions"]["edema"]
+    left = Scorer(BrightIsWet(), with_combination(never))(study, localisation)
+    assert Call.PRESENT in {level.edema.call for level in left.levels if level.edema}
+    never["questions"]["height_loss"] = never["questions"]["fracture"]
+    with pytest.raises(BundleError):
+        Scorer(BrightIsWet(), with_combination(never))
 
 
 def test_extents_come_from_the_combination_and_keep_their_interval() -> None:
