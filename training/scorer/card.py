@@ -113,9 +113,9 @@ def _training_data(figures: Mapping[str, Any]) -> str:
     learned = _network_data(figures)
     if "weighing_levels" in figures:
         learned += (
-            "; its answers on fracture, healing and etiology, extent and height loss are weighed "
-            f"with measured signs by boosted trees that learned from {figures['weighing_levels']} "
-            f"levels ({_studies(figures['weighing_studies'])}) that it did not learn from"
+            "; its answers on edema, fracture, healing, etiology, extent and height loss are "
+            "weighed with measured signs by boosted trees that learned from "
+            f"{figures['weighing_levels']} levels ({_studies(figures['weighing_studies'])}) that it did not learn from"
         )
     return (
         f"{learned}; calibrated on {figures['calibration_levels']} other levels. No patient data."
@@ -129,10 +129,9 @@ def _network_data(figures: Mapping[str, Any]) -> str:
         return f"The network is that of {begun}, unchanged ({before})"
     since = ""
     if begun:
-        since = (
-            f", begun with the weights of {begun} (synthetic spines as well) and ended "
-            f"{figures['kept']:g} of the way from them"
-        )
+        since = f", begun with the weights of {begun} (synthetic spines as well)"
+        if figures["kept"] < 1.0:
+            since += f" and ended {figures['kept']:g} of the way from them"
     return (
         f"{figures['training_levels']} vertebral levels of synthetic spines only "
         f"({_studies(figures['training_studies'])}), {steps} steps{since}"
@@ -171,7 +170,8 @@ def model_card(figures: Mapping[str, Any]) -> ModelCard:
             "The same STIR study was looked at while the training's disturbances and the rule for "
             "operating points were chosen; that its upper threshold of edema counts calls as "
             "served, and lets 2 % of sound bodies pass, was decided with edema put into the water "
-            "images of volunteers in view. Fracture and etiology have not been tried on labelled "
+            "images of volunteers in view; that edema is weighed with measured signs was kept when "
+            "these did not speak against it. Fracture and etiology have not been tried on labelled "
             "real scans at all.",
         ),
     )
