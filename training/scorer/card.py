@@ -115,8 +115,8 @@ def _training_data(figures: Mapping[str, Any]) -> str:
         learned += (
             "; its answers on edema, fracture, healing, etiology, extent and height loss are "
             "weighed with measured signs by boosted trees that learned from "
-            f"{figures['weighing_levels']} levels ({_studies(figures['weighing_studies'])}) that it "
-            "did not learn from"
+            f"{figures['weighing_levels']} levels ({_studies(figures['weighing_studies'])}) that "
+            "it did not learn from"
         )
     return (
         f"{learned}; calibrated on {figures['calibration_levels']} other levels. No patient data."
