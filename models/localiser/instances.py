@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from models.localiser.classes import Structure
 from models.localiser.parts import largest_parts
-from models.localiser.preprocess import OFFSET_UNIT_MM, PIXEL_MM
+from models.localiser.preprocess import OFFSET_UNIT_MM
 
 VOTE_BLUR_MM: Final = 2.5
 """Votes scatter by about this much around a centre."""
@@ -39,11 +39,13 @@ SPLINTER: Final = 0.35
 """A part that touches a body at least this many times larger (as a ratio) belongs to it: votes that
 scatter inside one body make a second peak."""
 
-ADOPTION_STEPS: Final = 6
-"""How far, in pixels, a body grows over bone that no body claimed."""
+ADOPTION_MM: Final = 6.0
+"""How far a body grows over bone that no body claimed."""
 
-EDGE_ROWS: Final = 3
-"""A mask that comes this near to an image edge, in pixels, counts as cut by it."""
+EDGE_MM: Final = 3.0
+EDGE_SHARE: Final = 0.02
+"""A body of which this part lies this near to an image edge counts as cut by it. Less are votes of
+a cut neighbour that went astray, beside the middle for the most part."""
 
 BLUR_LEFT_OUT: Final = 0.01
 """The blur's kernel ends where its tails hold less than this part of it."""
@@ -83,7 +85,7 @@ def find_bodies(
     Args:
         probability: (classes, slices, rows, columns) of the `Structure` classes.
         offsets: (2, slices, rows, columns) votes (rows, columns) in units of `OFFSET_UNIT_MM`.
-        spacing_mm: (3,) of the working grid.
+        spacing_mm: (3,) of the grid, whose pixels are square.
 
     Returns:
         Labels (slices, rows, columns) and the bodies that have them, in no order.
@@ -97,18 +99,18 @@ def find_bodies(
     inside = bone[box] > 0.5
     voxels = np.nonzero(inside)
     corner = np.array([span.start for span in box])
-    voxel_ml = float(np.prod(spacing_mm)) / 1000.0
+    voxel_ml, pixel_mm = float(np.prod(spacing_mm)) / 1000.0, float(spacing_mm[1])
     votes = np.empty((2, len(voxels[0])), np.float32)
     for axis in (0, 1):
-        votes[axis] = offsets[axis][box][inside] * np.float32(OFFSET_UNIT_MM / PIXEL_MM)
+        votes[axis] = offsets[axis][box][inside] * np.float32(OFFSET_UNIT_MM / pixel_mm)
         votes[axis] += voxels[axis + 1] + corner[axis + 1]
-    peaks = _peaks(votes, voxel_ml, (bone.shape[1], bone.shape[2]))
+    peaks = _peaks(votes, voxel_ml, pixel_mm, (bone.shape[1], bone.shape[2]))
     if not len(peaks):
         return labels, ()
     claimed = np.zeros(inside.shape, np.uint8)
-    claimed[voxels] = _nearest_peak(votes, peaks)
+    claimed[voxels] = _nearest_peak(votes, peaks, VOTE_REACH_MM / pixel_mm)
     kept = largest_parts(_absorb_splinters(claimed, len(peaks)))
-    labels[box] = _adopt_orphans(kept, inside)
+    labels[box] = _adopt_orphans(kept, inside, round(ADOPTION_MM / pixel_mm))
     ends = (probability[Structure.SACRUM_S1], probability[Structure.C2])
     found = _describe(labels, bone, ends, spacing_mm)
     return labels, tuple(_plausible(found))
@@ -175,17 +177,17 @@ def renumbered(
 
 
 def _peaks(
-    votes: NDArray[np.float32], voxel_ml: float, plane: tuple[int, int]
+    votes: NDArray[np.float32], voxel_ml: float, pixel_mm: float, plane: tuple[int, int]
 ) -> NDArray[np.float64]:
     """Centres (n, 2) as (row, column), strongest first: maxima of the blurred votes (2, voxels)."""
     limits = np.array(plane)[:, None] - 1
     rows, columns = np.clip(np.rint(votes).astype(np.intp), 0, limits)
     flat = np.bincount(rows * plane[1] + columns, minlength=plane[0] * plane[1])
-    sigma = VOTE_BLUR_MM / PIXEL_MM
+    sigma = VOTE_BLUR_MM / pixel_mm
     field = _blurred(flat.reshape(plane).astype(np.float32), sigma)
     # What the smallest body would give if its votes scattered by as much again as the blur.
     floor = SMALLEST_ML / voxel_ml / (2 * np.pi * 2 * sigma**2)
-    reach = PEAK_DISTANCE_MM / PIXEL_MM
+    reach = PEAK_DISTANCE_MM / pixel_mm
     around = int(np.ceil(reach))
     peaks: list[tuple[int, int]] = []
     while len(peaks) < 40:
@@ -232,11 +234,13 @@ def _gaussian_taps(sigma: float) -> NDArray[np.float32]:
     return np.asarray(taps / taps.sum(), np.float32)
 
 
-def _nearest_peak(votes: NDArray[np.float32], peaks: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """(n,) number of the peak nearest to each vote, counted from 1; 0 when none is near."""
+def _nearest_peak(
+    votes: NDArray[np.float32], peaks: NDArray[np.float64], reach: float
+) -> NDArray[np.uint8]:
+    """(n,) number of the peak nearest to each vote, counted from 1; 0 when none is in reach."""
     rows, columns = votes
     nearest = np.zeros(len(rows), np.uint8)
-    least = np.full(len(rows), (VOTE_REACH_MM / PIXEL_MM) ** 2, np.float32)
+    least = np.full(len(rows), reach**2, np.float32)
     # Peak by peak: a table of all distances would be tens of MB and slower.
     for number, (row, column) in enumerate(peaks.astype(np.float32), start=1):
         apart = (rows - row) ** 2 + (columns - column) ** 2
@@ -284,14 +288,16 @@ def _contacts(labels: NDArray[np.uint8], count: int) -> NDArray[np.int64]:
     return np.asarray(table + table.T)
 
 
-def _adopt_orphans(labels: NDArray[np.uint8], bone: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def _adopt_orphans(
+    labels: NDArray[np.uint8], bone: NDArray[np.bool_], steps: int
+) -> NDArray[np.uint8]:
     """Let bodies grow, inside their slices, over bone whose votes went astray."""
     # Beyond the edge lies no neighbour.
     padded = np.pad(labels, ((0, 0), (1, 1), (1, 1)))
     grown = padded.ravel()
     orphans = np.flatnonzero(np.pad(bone & (labels == 0), ((0, 0), (1, 1), (1, 1))))
     row = padded.shape[2]
-    for _ in range(ADOPTION_STEPS):
+    for _ in range(steps):
         if not len(orphans):
             break
         adopted = np.zeros(len(orphans), np.uint8)
@@ -337,13 +343,12 @@ def _describe(
     voxels = np.bincount(values)
     s1, c2 = (np.bincount(values, end[places]) for end in ends)
     moments = np.stack([np.bincount(values, weight * place) for place in places], axis=1)
-    boxes = _boxes(values, places, labels.shape)
+    at_edge = np.bincount(values, weight * _near_edge(places, labels.shape, spacing_mm))
     found = []
-    for label, low, high in zip(boxes.labels, boxes.low, boxes.high, strict=True):
+    for label in np.flatnonzero(voxels):
         if total[label] * voxel_ml < SMALLEST_ML:
             continue
         centre = moments[label] / total[label]
-        at_edge = (low[1:] < EDGE_ROWS) | (high[1:] > np.array(labels.shape[1:]) - EDGE_ROWS)
         to_side = min(centre[0], labels.shape[0] - 1 - centre[0]) * spacing_mm[0]
         found.append(
             Candidate(
@@ -352,11 +357,22 @@ def _describe(
                 volume_ml=float(total[label]) * voxel_ml,
                 s1_share=float(s1[label] / total[label]),
                 confidence=float(total[label] / voxels[label]),
-                cut=bool(at_edge.any() or to_side < MIDDLE_INSIDE_MM),
+                cut=bool(at_edge[label] > EDGE_SHARE * total[label] or to_side < MIDDLE_INSIDE_MM),
                 c2_share=float(c2[label] / total[label]),
             )
         )
     return found
+
+
+def _near_edge(
+    places: tuple[NDArray[np.intp], ...], shape: tuple[int, ...], spacing_mm: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """(n,) which places lie near the first or last row or column."""
+    near = np.zeros(len(places[0]), bool)
+    for axis in (1, 2):
+        edge = EDGE_MM / spacing_mm[axis]
+        near |= (places[axis] < edge) | (places[axis] >= shape[axis] - edge)
+    return near
 
 
 def _plausible(found: list[Candidate]) -> list[Candidate]:

@@ -34,6 +34,9 @@ CORD_ABOVE_MM: Final = 25.0
 CANAL_BELOW_MM: Final = 25.0
 """… and this much canal below it."""
 
+CORD_TIP_MM: Final = 8.0
+"""Rows above its end over which the cord's place is averaged."""
+
 STRAY_MM: Final = 12.0
 """A gap in the cord this long is its end: what looks like cord below it is roots."""
 
@@ -125,7 +128,7 @@ def _conus(
     enough = int(below[end + 1 :].sum()) * row_mm >= CANAL_BELOW_MM
     if not enough or int(held[: end + 1].sum()) * row_mm < CORD_ABOVE_MM:
         return None
-    band = slice(max(0, end - 8), end + 1)
+    band = slice(max(0, end - round(CORD_TIP_MM / row_mm)), end + 1)
     columns = np.flatnonzero((cord[:, band] > 0.5).any(axis=(0, 1)))
     return _along_chain(centres[:, 1:], np.array([end * row_mm, columns.mean() * spacing_mm[2]]))
 

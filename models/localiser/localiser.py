@@ -34,7 +34,7 @@ from models.localiser.instances import (
 )
 from models.localiser.landmarks import find_landmarks
 from models.localiser.levels import Naming, name_levels
-from models.localiser.preprocess import WorkingGrid, network_image, prepare
+from models.localiser.preprocess import WorkingGrid, finer, network_image, prepare
 from models.localiser.witnesses import told_by, witnesses
 from models.manifest import SECTION
 from models.runtime import Session
@@ -46,20 +46,27 @@ class Chain:
     """The bodies of a spine on one volume, found and not named.
 
     Attributes:
-        grid: The working grid.
-        probability: (classes, slices, rows, columns).
+        pixels: The working grid, on which the network saw the volume.
+        grid: The grid of its answers: squares of pixels.
+        probability: (classes, slices, rows, columns) on that grid, as the next.
         labels: (slices, rows, columns) of the candidates.
         candidates: Cranial to caudal.
         seen: What is seen of them.
         centres_lps_mm: (n, 3).
     """
 
+    pixels: WorkingGrid
     grid: WorkingGrid
     probability: NDArray[np.float32]
     labels: NDArray[np.uint8]
     candidates: tuple[Candidate, ...]
     seen: Seen
     centres_lps_mm: NDArray[np.float64]
+
+    @property
+    def side(self) -> int:
+        """Pixels along the side of the square that one answer is for."""
+        return round(self.grid.step[1] / self.pixels.step[1])
 
 
 Block = tuple[NDArray[np.float32], tuple[int, int, int]]
@@ -73,15 +80,15 @@ FEWEST_WHOLE: Final = 3
 BACKGROUND_WINS: Final = 0.51
 """A voxel of at least this probability is background; one half, and room for rounding."""
 
-_BONES: Final = (Structure.BODY, Structure.SACRUM_S1, Structure.C2)
-_BUT_BODIES: Final = np.array(
-    [
-        Structure.BACKGROUND if s in _BONES else Structure.CANAL if s is Structure.CORD else s
-        for s in Structure
-    ],
-    np.uint8,
+_SHOWN: Final = (
+    Structure.DISC,
+    Structure.CANAL,
+    Structure.SACRUM_LOWER,
+    Structure.POSTERIOR_ELEMENTS,
+    Structure.RIB,
 )
-"""Bodies stand in the label map; the cord is a part of the canal to all who measure it."""
+"""Classes of the structure map beside bodies, which stand in the label map. The cord is a part of
+the canal to all who measure it."""
 
 NO_BODIES: Final = Abstention(
     "no_vertebral_body", "study", "No vertebral body was recognised in the reference series."
@@ -145,9 +152,11 @@ class Localiser:
         Raises:
             GeometryError: The volume's axes do not follow three patient axes.
         """
-        grid, image = prepare(volume)
-        answer = self._session.run({"image": network_image(image)})
-        rows, columns = image.shape[1:]
+        pixels, image = prepare(volume)
+        shown = network_image(image)
+        answer = self._session.run({"image": shown})
+        grid = pixels.coarser(shown.shape[-1] // answer["structure"].shape[-1])
+        rows, columns = grid.shape[1:]
         given = answer["structure"][0, :, :, :rows, :columns]
         probability = _every_class(given)
         offsets = answer["offsets"][0, :, :, :rows, :columns]
@@ -169,7 +178,7 @@ class Localiser:
             landmarks=marks,
         )
         centres = np.array([to_lps(grid.affine, body.centre) for body in chain]).reshape(-1, 3)
-        return Chain(grid, probability, labels, tuple(chain), seen, centres)
+        return Chain(pixels, grid, probability, labels, tuple(chain), seen, centres)
 
     def _asked(self, study: StudyVolumes, found: Chain, naming: Naming) -> Naming:
         """Name the chain with what other views say of it; as it was when none is any surer."""
@@ -188,27 +197,31 @@ class Localiser:
 
     def _finished(self, volume: Volume, found: Chain, naming: Naming) -> Localisation:
         """Measure the named bodies and bring everything back to the volume's own grid."""
-        grid, probability = found.grid, found.probability
+        pixels, probability = found.pixels, found.probability
         levels = [i for i, below in enumerate(naming.below_s1) if not below]
         labels, bodies = renumbered(found.labels, [found.candidates[i] for i in levels])
         names = [naming.names[i] for i in levels]
-        blocks = occupancies(probability, labels)
-        vertebrae = _vertebrae(grid, blocks, bodies, names, naming.anchor)
+        blocks = [
+            finer(block, corner, found.side, pixels.shape)
+            for block, corner in occupancies(probability, labels)
+        ]
+        centres = [to_lps(found.grid.affine, body.centre) for body in bodies]
+        vertebrae = _vertebrae(pixels, blocks, bodies, centres, (names, naming.anchor))
         if self._spread is not None:
             spacing = volume.spacing
             coarsest = max(spacing.row_mm, spacing.column_mm)
             vertebrae = tuple(
-                replace(v, size_sd=self._spread.of(v.size, coarsest, float(grid.spacing_mm[0])))
+                replace(v, size_sd=self._spread.of(v.size, coarsest, float(pixels.spacing_mm[0])))
                 for v in vertebrae
             )
-        label_map = _stored_labels(grid, blocks)
+        label_map = _stored_labels(pixels, blocks)
         is_s1 = [vertebra.level == "S1" for vertebra in vertebrae]
         return Localisation(
-            labels=grid.restore(label_map),
+            labels=pixels.restore(label_map),
             affine=volume.affine,
             vertebrae=vertebrae,
             anchor=naming.anchor,
-            structures=grid.restore(_sagittal_structures(grid, probability, label_map, is_s1)),
+            structures=pixels.restore(_sagittal_structures(found, label_map, is_s1)),
             abstentions=_abstentions(vertebrae, naming, self._settings),
         )
 
@@ -236,11 +249,11 @@ def _vertebrae(
     grid: WorkingGrid,
     blocks: list[Block],
     candidates: tuple[Candidate, ...],
-    names: list[tuple[LevelName, ...]],
-    anchor: Anchor,
+    centres_lps_mm: list[NDArray[np.float64]],
+    naming: tuple[list[tuple[LevelName, ...]], Anchor],
 ) -> tuple[Vertebra, ...]:
-    centres = np.array([to_lps(grid.affine, body.centre) for body in candidates]).reshape(-1, 3)
-    directions = chain_directions(centres)
+    names, anchor = naming
+    directions = chain_directions(np.array(centres_lps_mm).reshape(-1, 3))
     vertebrae = []
     anchored = anchor is not Anchor.NONE
     found = zip(candidates, blocks, names, directions, strict=True)
@@ -301,20 +314,10 @@ def _stored_labels(grid: WorkingGrid, blocks: list[Block]) -> NDArray[np.uint8]:
 
 
 def _sagittal_structures(
-    grid: WorkingGrid,
-    probability: NDArray[np.float32],
-    label_map: NDArray[np.uint8],
-    is_s1: list[bool],
+    found: Chain, label_map: NDArray[np.uint8], is_s1: list[bool]
 ) -> NDArray[np.uint8]:
     """Most probable class per voxel of the sagittal-ordered volume; bodies as in the label map."""
-    # Elsewhere background has the majority; this is a tenth of the picture.
-    seen = probability[Structure.BACKGROUND] < BACKGROUND_WINS
-    classes = np.zeros(seen.shape, np.uint8)
-    box = box_of(seen)
-    if box is not None:
-        seen = seen[box]
-        best = np.argmax(np.stack([channel[box][seen] for channel in probability]), axis=0)
-        classes[box][seen] = _BUT_BODIES[best]
+    grid, classes = found.pixels, _classes(found)
     nearest = [
         np.clip(np.rint((np.arange(n) - start) / step), 0, limit - 1).astype(np.intp)
         for n, start, step, limit in zip(
@@ -327,6 +330,26 @@ def _sagittal_structures(
     labelled = np.flatnonzero(label_map > 0)
     out.ravel()[labelled] = lookup[label_map.ravel()[labelled]]
     return np.asarray(out)
+
+
+def _classes(found: Chain) -> NDArray[np.uint8]:
+    """Most probable class of every pixel of the working grid, bodies left out."""
+    classes = np.zeros(found.pixels.shape, np.uint8)
+    # Elsewhere background has the majority; this is a tenth of the picture.
+    box = box_of(found.probability[Structure.BACKGROUND] < BACKGROUND_WINS, margin=1)
+    if box is None:
+        return classes
+    seen_in = found.probability[:, *box]
+    rivals = np.stack([seen_in[Structure.BACKGROUND], bone_of(seen_in), *seen_in[list(_SHOWN)]])
+    rivals[2 + _SHOWN.index(Structure.CANAL)] += seen_in[Structure.CORD]
+    corner = (box[0].start, box[1].start, box[2].start)
+    rivals, first = finer(rivals, corner, found.side, found.pixels.shape)
+    seen = rivals[0] < BACKGROUND_WINS
+    best = np.argmax(np.stack([channel[seen] for channel in rivals]), axis=0)
+    where = tuple(slice(a, a + n) for a, n in zip(first, seen.shape, strict=True))
+    none = Structure.BACKGROUND
+    classes[where][seen] = np.array([none, none, *_SHOWN], np.uint8)[best]
+    return classes
 
 
 def _abstentions(

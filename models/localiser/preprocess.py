@@ -7,7 +7,7 @@ alone does it: each axis is a short table of taps and weights.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -130,6 +130,24 @@ class WorkingGrid:
         """(3,) pitch of the working grid, (slice, row, column)."""
         return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
 
+    def coarser(self, side: int) -> WorkingGrid:
+        """The grid whose pixels are squares of `side` by `side` pixels of this one."""
+        if side == 1:
+            return self
+        to_this = np.diag([1.0, side, side, 1.0])
+        to_this[1:3, 3] = (side - 1) / 2
+        slices, rows, columns = self.shape
+        start, step = np.array(self.start), np.array(self.step)
+        first = start + step * to_this[:3, 3]
+        wide = step * np.diag(to_this)[:3]
+        return replace(
+            self,
+            shape=(slices, -(-rows // side), -(-columns // side)),
+            affine=self.affine @ to_this,
+            start=(float(first[0]), float(first[1]), float(first[2])),
+            step=(float(wide[0]), float(wide[1]), float(wide[2])),
+        )
+
     def bring_in(self, sagittal: NDArray[np.float32]) -> NDArray[np.float32]:
         """Resample an array of the sagittal-ordered volume to the working grid."""
         for axis in range(3):
@@ -171,6 +189,48 @@ class WorkingGrid:
         """Bring an array of the sagittal-ordered volume to the volume's stored order."""
         axes, flips = sagittal_order(self.stored_affine)
         return np.ascontiguousarray(restore(sagittal, axes, flips))
+
+
+def finer(
+    values: NDArray[np.float32], corner: tuple[int, int, int], side: int, shape: tuple[int, ...]
+) -> tuple[NDArray[np.float32], tuple[int, int, int]]:
+    """Bring a block of `WorkingGrid.coarser(side)` to that grid, linear between its values.
+
+    Args:
+        values: (…, slices, rows, columns).
+        corner: Coarse index of the block's first voxel.
+        side: Pixels along the side of a square.
+        shape: (slices, rows, columns) of the finer grid, which the block must not leave.
+
+    Returns:
+        The finer block and the index of its first voxel.
+    """
+    if side == 1:
+        return values, corner
+    first = (corner[0], corner[1] * side, corner[2] * side)
+    for axis in (1, 2):
+        outputs = shape[axis] - first[axis]
+        values = _between(values, values.ndim - 3 + axis, side, outputs)
+    return values, first
+
+
+def _between(values: NDArray[np.float32], axis: int, side: int, most: int) -> NDArray[np.float32]:
+    """`side` samples for each along an axis, at most `most`; the ends go on outside."""
+    wide = [(0, 0)] * values.ndim
+    wide[axis] = (1, 1)
+    padded = np.pad(values, wide, mode="edge")
+    size = values.shape[axis]
+    before = (slice(None),) * axis
+    rises = np.diff(padded, axis=axis)
+    total = np.empty((*values.shape[:axis], size * side, *values.shape[axis + 1 :]), np.float32)
+    for phase in range(side):
+        at = (phase + 0.5) / side - 0.5
+        low = 1 + int(np.floor(at))
+        # Whole slices are added: a gather by a table of taps takes longer.
+        out = total[*before, phase::side]
+        np.multiply(rises[*before, low : low + size], np.float32(at + 1 - low), out=out)
+        out += padded[*before, low : low + size]
+    return total[*before, :most]
 
 
 def working_grid(volume: Volume, sagittal: Volume) -> WorkingGrid:

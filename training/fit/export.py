@@ -37,6 +37,7 @@ from training.fit.recipe import FitRecipe
 from training.fit.records import LEARNED, LOG
 from training.fit.timings import Timings
 from training.judging.learned import CALIBRATED_ON, LEARNED_FROM
+from training.localiser.crops import whole_images
 from training.scorer.calibrate import fit_calibration
 from training.scorer.pool import LevelPool
 
@@ -98,8 +99,9 @@ def _export(run: Path, version: str, store: Path) -> Bundle:
     draft = replace(draft, trained=trained | _learned(run, fitted, start))
     if fitted.model.kind == "localiser":
         network = ServedLocaliser(network)  # type: ignore[arg-type]
-    bundle, parity = export_bundle(network.eval(), draft, store)
-    sys.stdout.write(f"OpenVINO within {parity.largest:.1e} of PyTorch\n")
+    seen = whole_images() if fitted.model.kind == "localiser" else ()
+    bundle, parity = export_bundle(network.eval(), draft, store, eight_bit=seen)
+    sys.stdout.write(f"{parity}\n")
     return bundle
 
 

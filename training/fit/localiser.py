@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from models.localiser.classes import Structure
-from models.localiser.network import LocaliserNetwork
+from models.localiser.network import LocaliserNetwork, most_probable
 from training.datasets.manifest import Manifest
 from training.datasets.rows import Split
 from training.datasets.selection import chosen, data_digest
@@ -116,7 +116,7 @@ class LocaliserTrainee:
             for crop in self.validation:
                 batch = {name: value[None].to(device) for name, value in crop.items()}
                 losses.append(float(self.losses(network, batch)["total"]))
-                said = network(batch["image"])[0].argmax(dim=1) == Structure.BODY
+                said = most_probable(network(batch["image"])[0]) == Structure.BODY
                 truth = batch["structure"] == Structure.BODY
                 shared += int((said & truth).sum())
                 both += int(said.sum()) + int(truth.sum())
@@ -130,7 +130,7 @@ class LocaliserTrainee:
         images = torch.stack([crop["image"] for crop in shown])
         network.eval()
         with torch.inference_mode():
-            said = network(images.to(device))[0].argmax(dim=1).to(torch.uint8).cpu().numpy()
+            said = most_probable(network(images.to(device))[0]).to(torch.uint8).cpu().numpy()
         truth = torch.stack([crop["structure"] for crop in shown]).numpy()
         draw_slices(path, images[:, 0].numpy(), truth, said)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from models.geometry import Affine, to_index, to_lps
 from models.localiser.classes import Structure
-from models.localiser.network import LocaliserNetwork
+from models.localiser.network import LocaliserNetwork, most_probable
 from models.localiser.preprocess import network_image, prepare
 from models.volume import Role, Volume
 from service.pipeline import Read, reader
@@ -94,8 +94,8 @@ def _scan(
     if not body.any():
         return None
     with torch.inference_mode():
-        answer = teacher.eval()(torch.from_numpy(padded))[0][0]
-    structure = answer.argmax(dim=0).numpy().astype(np.uint8)[:, :rows, :columns].copy()
+        answer = most_probable(teacher.eval()(torch.from_numpy(padded))[0])[0]
+    structure = answer.numpy().astype(np.uint8)[:, :rows, :columns].copy()
     structure[structure == Structure.BODY] = Structure.BACKGROUND
     structure[body > 0] = Structure.BODY
     sacrum = structure == Structure.SACRUM_S1

@@ -19,11 +19,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.findings import BodySize, StudyVolumes
+from models.findings import Anchor, BodySize, StudyVolumes
 from models.geometry import to_index
 from models.localiser.bodies import chain_directions
-from models.localiser.evidence import LevelSettings
+from models.localiser.evidence import LevelSettings, Seen
 from models.localiser.exactness import SizeSpread
+from models.localiser.levels import name_levels
 from models.localiser.localiser import Localiser
 from training.evaluate_real.networks import open_localiser
 from training.localiser.evaluate.cases import Case, draw_case
@@ -40,6 +41,19 @@ UNLIKE_PERCENT: Final = 0.5
 
 FEWEST: Final = 8
 """A rate is counted on at least this many bodies, or keeps its default."""
+
+SHARES: Final = (0.02, 0.03, 0.05, 0.08, 0.12, 0.2)
+"""Shares of S1 from which on the sacrum counts as seen, that are tried."""
+
+MISTAKEN: Final = 0.003
+"""Part of the bodies above S1 that may reach it."""
+
+SHARPNESS: Final = (0.35, 0.5, 0.7, 1.0)
+ANCHOR_ODDS: Final = (0.5, 1.0, 2.0, 3.0)
+"""Weights of the anchors' evidence, and odds before it is seen, that are tried."""
+
+LEAST_PROBABLE: Final = 1e-3
+"""What is less probable surprises no more: some truths are out of anybody's sight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,25 +72,44 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True)
+class TrueChain:
+    """The bodies of one scan as found, with their true names.
+
+    Attributes:
+        seen: Of n bodies, cranial to caudal.
+        centres_lps_mm: (n, 3).
+        levels: n true names; None where there is no body.
+    """
+
+    seen: Seen
+    centres_lps_mm: NDArray[np.float64]
+    levels: tuple[str | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Counted:
     """What was seen of many patients.
 
     Attributes:
         bodies: All that are wholly in view.
         confidence: Per scan, the mean confidence of what was taken for a body.
+        chains: Per scan.
     """
 
     bodies: tuple[Body, ...]
     confidence: tuple[float, ...]
+    chains: tuple[TrueChain, ...] = ()
 
 
 def count(cases: Sequence[Case], localiser: Localiser) -> Counted:
     """Match what the localiser finds with the truth of every case."""
     bodies: list[Body] = []
     confidence: list[float] = []
+    chains: list[TrueChain] = []
     for case in cases:
         found = localiser.find(case.volume)
         levels = [_true_level(case, centre) for centre in found.centres_lps_mm]
+        chains.append(TrueChain(found.seen, found.centres_lps_mm, tuple(levels)))
         if found.candidates:
             confidence.append(float(np.mean([body.confidence for body in found.candidates])))
         marks = found.seen.landmarks
@@ -87,7 +120,7 @@ def count(cases: Sequence[Case], localiser: Localiser) -> Counted:
             for level, rib, share in zip(levels, marks.ribs_ml, found.seen.s1_shares, strict=True)
             if level is not None
         ]
-    return Counted(tuple(bodies), tuple(confidence))
+    return Counted(tuple(bodies), tuple(confidence), tuple(chains))
 
 
 def _true_level(case: Case, centre: NDArray[np.float64]) -> str | None:
@@ -123,10 +156,58 @@ def fitted(counted: Counted, usual: LevelSettings) -> LevelSettings:
             "rib_lumbar": max(usual.rib_lumbar, counted_rates["rib_lumbar"]),
         }
         settings = replace(settings, rib_ml=round(threshold, 3), **rates)
+    settings = _sacrum_seen(counted, settings)
     if len(counted.confidence) >= FEWEST:
         lowest = float(np.percentile(counted.confidence, UNLIKE_PERCENT))
         settings = replace(settings, least_confidence=round(lowest, 4))
-    return settings
+    return as_sure_as_right(counted.chains, settings)
+
+
+def _sacrum_seen(counted: Counted, settings: LevelSettings) -> LevelSettings:
+    """The smallest share of S1 that hardly any body above it reaches; never more than the default.
+
+    An image that ends within S1 leaves it a small share, where bodies above it have next to none.
+    """
+    above = np.array([body.s1_share for body in counted.bodies if body.level != "S1"])
+    sacral = np.array([body.s1_share for body in counted.bodies if body.level == "S1"])
+    if min(len(above), len(sacral)) < FEWEST:
+        return settings
+    kept = [t for t in SHARES if t <= settings.sacrum_share and (above >= t).mean() <= MISTAKEN]
+    share = min(kept, default=settings.sacrum_share)
+    part = settings.sacrum_midpoint / settings.sacrum_share
+    return replace(settings, sacrum_share=share, sacrum_midpoint=round(part * share, 4))
+
+
+def as_sure_as_right(chains: Sequence[TrueChain], settings: LevelSettings) -> LevelSettings:
+    """Weigh what anchors a chain so that names are as sure as they are right, and no surer.
+
+    Scans like those that the network learned from make every anchor look sure; on others it is not,
+    so what is counted may only make names less sure. Few scans leave the settings as they are.
+    """
+    if len(chains) < FEWEST:
+        return settings
+    tried = [
+        replace(settings, sharpness=sharpness, anchor_odds=odds)
+        for sharpness in SHARPNESS
+        for odds in ANCHOR_ODDS
+        if sharpness <= settings.sharpness and odds <= settings.anchor_odds
+    ]
+    return min(tried, key=lambda one: surprise(chains, one))
+
+
+def surprise(chains: Sequence[TrueChain], settings: LevelSettings) -> float:
+    """Mean surprise, in nats, at whether a name is right, over all bodies that are named."""
+    each = []
+    for chain in chains:
+        naming = name_levels(chain.seen, chain.centres_lps_mm, settings)
+        if naming.anchor is Anchor.NONE:
+            continue
+        for level, names in zip(chain.levels, naming.names, strict=True):
+            if level is not None and names:
+                sure = names[0].confidence
+                came_true = sure if names[0].level == level else 1.0 - sure
+                each.append(-np.log(max(came_true, LEAST_PROBABLE)))
+    return float(np.mean(each)) if each else 0.0
 
 
 def _is_upper_thoracic(level: str) -> bool:

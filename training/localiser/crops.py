@@ -27,7 +27,7 @@ from models.localiser.preprocess import (
 )
 from training.localiser.outlines import asked_for
 from training.phantom.draw import draw_image
-from training.phantom.recipe import PhantomRecipe
+from training.phantom.recipe import PhantomRecipe, load_recipe
 from training.phantom.scanner.mix import AcquisitionMix
 from training.phantom.scene import Scene
 
@@ -36,6 +36,8 @@ Crop = dict[str, torch.Tensor]
 
 PLACES: Final = {"lumbosacral": 0.45, "body": 0.45, "anywhere": 0.10}
 """Where crops are centred: the sacrum decides the names, so it is shown more often."""
+
+_BODIES: Final = (Structure.BODY, Structure.SACRUM_S1, Structure.C2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class CropSettings:
         turn_degrees, scale: Largest turn, and largest change of size (a factor).
         ragged: Part of the crops in which an image edge is set inside the crop.
         spoilt: Part of the crops in which one slice is lost, blank, or noise.
+        cut_through: Part of the crops that end within a body, S1 for choice: real images often end
+            there, and what is left of S1 must still be told from a lumbar body.
     """
 
     slices: int = 12
@@ -60,6 +64,7 @@ class CropSettings:
     scale: float = 1.15
     ragged: float = 0.3
     spoilt: float = 0.08
+    cut_through: float = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +134,9 @@ def cut(scan: Scan, settings: CropSettings, rng: np.random.Generator) -> Crop | 
     structure = np.stack([_placed(layer, to_scan, shape, 0) for layer in scan.structure[slices]])
     body = np.stack([_placed(layer, to_scan, shape, 0) for layer in scan.body[slices]])
     offsets = _offsets(body, scan.centres, to_scan)
-    if rng.random() < settings.ragged:
+    if rng.random() < settings.cut_through:
+        _end_within_body(image, structure, offsets, rng)
+    elif rng.random() < settings.ragged:
         _blank_beyond_edge(image, structure, offsets, rng)
     if rng.random() < settings.spoilt:
         _spoil_slice(image, rng)
@@ -235,6 +242,30 @@ def _blank_beyond_edge(
         array[beyond] = 0
 
 
+def _end_within_body(
+    image: NDArray[np.float32],
+    structure: NDArray[np.generic],
+    offsets: NDArray[np.float32],
+    rng: np.random.Generator,
+) -> None:
+    """Let the image end at a row that runs through S1, or through any body.
+
+    Through any where S1 is not in view, and one time in three.
+    """
+    rows = structure.shape[1]
+    held = np.flatnonzero((structure == Structure.SACRUM_S1).any(axis=(0, 2)))
+    sacral = len(held) > 0 and rng.random() < 2 / 3
+    if not sacral:
+        held = np.flatnonzero(np.isin(structure, _BODIES).any(axis=(0, 2)))
+    if not len(held):
+        return
+    edge = int(held[0] + rng.uniform(0.15, 0.95) * (held[-1] + 1 - held[0]))
+    below = bool(sacral or edge > rows / 2)
+    beyond = (..., slice(edge, None) if below else slice(0, edge), slice(None))
+    for array in (image, structure, offsets):
+        array[beyond] = 0
+
+
 def _spoil_slice(image: NDArray[np.float32], rng: np.random.Generator) -> None:
     """One slice is blank, noise, or its neighbour once more, as repairs leave it."""
     at = int(rng.integers(1, image.shape[1]))
@@ -246,6 +277,26 @@ def _spoil_slice(image: NDArray[np.float32], rng: np.random.Generator) -> None:
         image[:, at] = rng.normal(image.mean(), spread, image[:, at].shape)
     else:
         image[:, at] = image[:, at - 1]
+
+
+def whole_images(count: int = 16, recipe: str = "train") -> list[dict[str, NDArray[np.float32]]]:
+    """Images as the network meets them in serving, of patients of a recipe.
+
+    Args:
+        count: Patients, one image each.
+        recipe: Name of it.
+
+    Returns:
+        "image" (1, 2, slices, rows, columns), padded; the same in every call.
+    """
+    drawn_from = load_recipe(recipe)
+    shown = []
+    for number in range(count):
+        rng = np.random.default_rng([number, count])
+        scene = drawn_from.scene(number)
+        _, image = prepare(draw_image(scene, rng, mix=drawn_from.acquisition).volume)
+        shown.append({"image": network_image(image)})
+    return shown
 
 
 class CropStream(IterableDataset[Crop]):

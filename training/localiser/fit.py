@@ -12,13 +12,13 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from models.localiser.network import LocaliserNetwork
+from models.localiser.network import LocaliserNetwork, ServedLocaliser
 from training.localiser.crops import Crop, CropSettings, CropStream
 from training.localiser.loss import Loss, localiser_loss
-from training.localiser.warm_start import warm_start
 from training.phantom.recipe import PhantomRecipe
 
 CHECKPOINT: Final = "checkpoint.pt"
@@ -44,12 +44,12 @@ class FitSettings:
 
     steps: int = 2500
     minutes: float | None = None
-    batch: int = 2
-    peak_rate: float = 2.5e-3
+    batch: int = 4
+    peak_rate: float = 3e-3
     warm_up: float = 0.08
     weight_decay: float = 1e-3
     clip: float = 2.0
-    averaging: float = 0.99
+    averaging: float = 0.995
     workers: int = 1
     log_every: int = 20
     save_every: int = 100
@@ -154,7 +154,8 @@ def fit(
 def _start(settings: FitSettings, start: Path | None) -> State:
     network = LocaliserNetwork()
     if start is not None:
-        warm_start(network, start)
+        ServedLocaliser(network).load_state_dict(load_file(start))
+    network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(
         network.parameters(), settings.peak_rate, weight_decay=settings.weight_decay
     )
@@ -195,7 +196,7 @@ def _step(state: State, batch: dict[str, Tensor], settings: FitSettings, progres
     for group in state.optimiser.param_groups:
         group["lr"] = learning_rate(progress, settings)
     state.network.train()
-    logits, offsets = state.network(batch["image"])
+    logits, offsets = state.network(batch["image"].to(memory_format=torch.channels_last_3d))
     loss = localiser_loss(logits, offsets, batch["structure"], batch["offsets"])
     state.optimiser.zero_grad(set_to_none=True)
     loss.total.backward()  # type: ignore[no-untyped-call]
@@ -209,9 +210,12 @@ def _step(state: State, batch: dict[str, Tensor], settings: FitSettings, progres
 @torch.no_grad()
 def _average(state: State, settings: FitSettings) -> None:
     decay = min(settings.averaging, (1 + state.step) / (10 + state.step))
-    pairs = zip(state.averaged.parameters(), state.network.parameters(), strict=True)
-    for averaged, current in pairs:
-        averaged.lerp_(current, 1.0 - decay)
+    current = state.network.state_dict()
+    for name, averaged in state.averaged.state_dict().items():
+        if averaged.is_floating_point():
+            averaged.lerp_(current[name], 1.0 - decay)
+        else:
+            averaged.copy_(current[name])
 
 
 def _write_log(path: Path, state: State, loss: Loss, progress: float) -> None:

@@ -43,31 +43,59 @@ def localiser_loss(
 ) -> Loss:
     """Cross-entropy, soft Dice and, inside bodies, the error of the votes.
 
+    An answer is for a square of pixels; what is asked of it is each class's part of that square.
+
     Args:
-        logits: (N, classes, D, H, W).
-        offsets: (N, 2, D, H, W).
+        logits: (N, classes, D, H / side, W / side).
+        offsets: (N, 2, D, H / side, W / side).
         structure: (N, D, H, W) integer classes.
         true_offsets: (N, 2, D, H, W), read only where the structure is a body or S1.
     """
-    weights = logits.new_tensor([CLASS_WEIGHTS[s] for s in Structure])
-    target = structure.long()
-    cross_entropy = functional.cross_entropy(logits, target, weights)
-    dice = _dice_loss(logits, target)
-    voting = (target == Structure.BODY) | (target == Structure.SACRUM_S1) | (target == Structure.C2)
-    miss = functional.smooth_l1_loss(offsets, true_offsets, reduction="none", beta=0.3).sum(dim=1)
-    votes = (miss * voting).sum() / voting.sum().clamp(min=1)
+    weights = logits.new_tensor([CLASS_WEIGHTS[s] for s in Structure]).view(1, -1, 1, 1, 1)
+    parts = _parts(structure, logits)
+    weighed = weights * parts
+    cross_entropy = -(weighed * functional.log_softmax(logits, dim=1)).sum() / weighed.sum()
+    dice = _dice_loss(logits, parts)
+    votes = _vote_loss(offsets, structure, true_offsets)
     total = cross_entropy + dice + OFFSET_SHARE * votes
     return Loss(total, float(cross_entropy.detach()), float(dice.detach()), float(votes.detach()))
 
 
-def _dice_loss(logits: Tensor, target: Tensor) -> Tensor:
+def _parts(structure: Tensor, logits: Tensor) -> Tensor:
+    """Each class's part of every square, in the shape of `logits`."""
+    side = structure.shape[-1] // logits.shape[-1]
+    parts = torch.zeros_like(logits)
+    for row in range(side):
+        for column in range(side):
+            pixel = structure[:, None, :, row::side, column::side].long()
+            parts.scatter_add_(1, pixel, torch.full_like(parts[:, :1], 1.0 / side**2))
+    return parts
+
+
+def _vote_loss(offsets: Tensor, structure: Tensor, true_offsets: Tensor) -> Tensor:
+    """Mean error of the votes over what is body, a square by how much of it is."""
+    side = structure.shape[-1] // offsets.shape[-1]
+    square = (1, side, side)
+    body = (
+        (structure == Structure.BODY)
+        | (structure == Structure.SACRUM_S1)
+        | (structure == Structure.C2)
+    ).to(offsets.dtype)[:, None]
+    share = functional.avg_pool3d(body, square)
+    wanted = functional.avg_pool3d(true_offsets * body, square) / share.clamp(min=1e-3)
+    miss = functional.smooth_l1_loss(offsets, wanted, reduction="none", beta=0.3).sum(
+        1, keepdim=True
+    )
+    return (miss * share).sum() / share.sum().clamp(min=1.0)
+
+
+def _dice_loss(logits: Tensor, parts: Tensor) -> Tensor:
     """One minus the mean soft Dice of the classes that occur in the batch, background left out."""
     probability = torch.softmax(logits, dim=1)
-    truth = functional.one_hot(target, logits.shape[1]).movedim(-1, 1).to(logits.dtype)
     over = (0, 2, 3, 4)
-    shared = (probability * truth).sum(over)[1:]
-    both = (probability.sum(over) + truth.sum(over))[1:]
-    occurs = truth.sum(over)[1:] > 0
+    shared = (probability * parts).sum(over)[1:]
+    both = (probability.sum(over) + parts.sum(over))[1:]
+    occurs = parts.sum(over)[1:] > 0
     scores = (2 * shared + 1.0) / (both + 1.0)
     # Classes that do not occur are left to the cross-entropy.
     return 1.0 - (scores * occurs).sum() / occurs.sum().clamp(min=1)

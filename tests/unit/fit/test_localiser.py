@@ -98,4 +98,4 @@ def test_labels_without_masks_train_no_localiser(manifest: Manifest) -> None:
 
 def test_weights_of_another_network_are_said_at_once() -> None:
     with pytest.raises(BundleError, match="another network than this version trains"):
-        load_weights(LocaliserNetwork((4, 6, 8, 8, 8)), resolve("localiser"))
+        load_weights(LocaliserNetwork((4, 6, 8, 8)), resolve("localiser"))

@@ -71,11 +71,17 @@ def painted(boxes: list[Box], affine: Affine, shape: tuple[int, int, int]) -> Vo
 
 
 class IdentitySession:
-    """Says that bright is body and half-bright S1, and votes for the centre of each blob."""
+    """Says that bright is body and half-bright S1, and votes for the centre of each blob.
+
+    Answers for squares of `side` by `side` pixels.
+    """
 
     device = "cpu"
     input_names = ("image",)
     output_names = ("structure", "offsets")
+
+    def __init__(self, side: int = 1) -> None:
+        self.side = side
 
     def run(self, inputs: Tensors) -> Tensors:
         """Return the first channel as probabilities."""
@@ -95,7 +101,13 @@ class IdentitySession:
             offsets[0, 0][near] = np.broadcast_to((row - rows) * scale, mask.shape)[near]
             offsets[0, 1][near] = np.broadcast_to((column - columns) * scale, mask.shape)[near]
         structure[0, Structure.BACKGROUND] = 1.0 - structure[0, 1:].sum(axis=0)
-        return {"structure": structure, "offsets": offsets}
+        answers = {"structure": structure, "offsets": offsets}
+        return {name: self._in_squares(values) for name, values in answers.items()}
+
+    def _in_squares(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        *leading, rows, columns = values.shape
+        squares = (*leading, rows // self.side, self.side, columns // self.side, self.side)
+        return values.reshape(squares).mean(axis=(-3, -1))
 
 
 def index_of(volume: Volume, point: NDArray[np.float64]) -> tuple[int, int, int]:

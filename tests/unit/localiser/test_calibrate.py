@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 
+from models.anatomy import LEVELS
 from models.findings import BodySize
-from models.localiser.evidence import LevelSettings
+from models.localiser.evidence import LevelSettings, Seen
 from models.localiser.exactness import SizeSpread
+from models.localiser.levels import name_levels
 from models.localiser.localiser import size_spread
 from models.manifest import SECTION
+
+if TYPE_CHECKING:
+    from training.localiser.calibrate import TrueChain
 
 pytestmark = pytest.mark.train
 
@@ -64,3 +71,56 @@ def test_exactness_comes_from_the_bundle_and_grows_with_the_voxel() -> None:
     assert coarse.height_middle_mm == pytest.approx(0.75)
     assert coarse.width_mm == pytest.approx(3.0)
     assert spread.of(None, 1.0, 4.0) is None
+
+
+def chain_ending_in(last: str, share: float = 0.5) -> TrueChain:
+    """L1 to L5 and a last body that the network takes for S1, whatever it is."""
+    from training.localiser.calibrate import TrueChain
+
+    centres = np.array([[0.0, 0.0, -36.0 * i] for i in range(6)])
+    shares = np.array([0.0] * 5 + [share])
+    seen = Seen(shares, np.zeros(6), np.full(6, 30.0), np.full(6, 5.0))
+    usual = [name for name in LEVELS if name not in ("T13", "L6")]
+    at = usual.index(last) - 5
+    return TrueChain(seen, centres, tuple(usual[at : at + 6]))
+
+
+def test_names_are_made_as_sure_as_they_are_right() -> None:
+    from training.localiser.calibrate import as_sure_as_right, surprise
+
+    usual = LevelSettings()
+    always = [chain_ending_in("S1") for _ in range(30)]
+    often = [chain_ending_in("S1")] * 20 + [chain_ending_in("L5")] * 10
+
+    sure, unsure = as_sure_as_right(always, usual), as_sure_as_right(often, usual)
+
+    confident = [named(chain, one) for chain, one in ((always[0], sure), (often[0], unsure))]
+    # Right as they are on images like the training ones, names get no surer than usual.
+    assert sure == usual
+    assert confident[0] > 0.85
+    assert confident[1] == pytest.approx(2 / 3, abs=0.1)
+    assert surprise(often, unsure) < surprise(often, sure)
+    assert as_sure_as_right(always[:3], usual) == usual
+
+
+def named(chain: TrueChain, settings: LevelSettings) -> float:
+    return name_levels(chain.seen, chain.centres_lps_mm, settings).sureness
+
+
+def test_the_sacrum_counts_as_seen_from_a_share_that_no_other_body_reaches() -> None:
+    from training.localiser.calibrate import Body, Counted, fitted
+
+    usual = LevelSettings()
+    sacral = [Body("S1", np.nan, share) for share in np.linspace(0.04, 1.0, 40)]
+    clean = [Body("L4", np.nan, 0.01) for _ in range(400)]
+    taken = [Body("L5", np.nan, 0.06) for _ in range(8)]
+
+    sure = fitted(Counted((*sacral, *clean), ()), usual)
+    doubtful = fitted(Counted((*sacral, *clean, *taken), ()), usual)
+
+    assert sure.sacrum_share == 0.02
+    assert doubtful.sacrum_share == 0.08
+    assert sure.sacrum_midpoint / sure.sacrum_share == pytest.approx(0.6)
+    # Where L5 often looks like S1 the default is as far as it goes.
+    often = [Body("L5", np.nan, 0.5) for _ in range(40)]
+    assert fitted(Counted((*sacral, *clean, *often), ()), usual) == usual

@@ -116,3 +116,20 @@ def test_renumbered_follows_the_order_given() -> None:
 
     assert changed.tolist() == [[[2, 0, 1, 0]]]
     assert [one.label for one in bodies] == [1, 2]
+
+
+def test_a_few_astray_voxels_at_the_edge_do_not_cut_a_body() -> None:
+    probability, offsets, _ = answer([box(0, 14), box(24, 26), box(60, 26)])
+    # In one slice a thin strip of bone runs from the second body to the top edge.
+    strip = (slice(2, 3), slice(0, 30), slice(82, 84))
+    probability[Structure.BODY][strip] = 0.9
+    probability[Structure.BACKGROUND][strip] = 0.1
+    rows, columns = np.indices(SHAPE[1:], dtype=np.float32)
+    offsets[0][strip] = ((36.5 - rows) / OFFSET_UNIT_MM)[strip[1:]]
+    offsets[1][strip] = ((65.5 - columns) / OFFSET_UNIT_MM)[strip[1:]]
+
+    labels, found = find_bodies(probability, offsets, SPACING)
+
+    order = sorted(found, key=lambda body: body.centre[1])
+    assert [body.cut for body in order] == [True, False, False]
+    assert (labels[strip][:, :3] == order[1].label).all()

@@ -23,11 +23,14 @@ from tests.unit.localiser.chain import (
 )
 
 MIDDLE = np.array([8.0, 8.0, -90.0])
+Localised = tuple[Volume, Localisation, int]
+"""A volume, what is found on it, and how many pixels wide the answers are."""
+
 NAMES = ["L1", "L2", "L3", "L4", "L5", "S1"]
 
 
-def localise(volume: Volume) -> Localisation:
-    return Localiser(IdentitySession(), {})(StudyVolumes(volume, {volume.role: volume}))
+def localise(volume: Volume, side: int = 1) -> Localisation:
+    return Localiser(IdentitySession(side), {})(StudyVolumes(volume, {volume.role: volume}))
 
 
 def reordered(volume: Volume, axes: tuple[int, int, int], flips: tuple[bool, bool, bool]) -> Volume:
@@ -48,6 +51,7 @@ def plain_volume() -> Volume:
     return painted(chain(), grid_affine(Spacing(4.0, 1.0, 1.0), shape, MIDDLE), shape)
 
 
+@pytest.mark.parametrize("side", [1, 2])
 @pytest.mark.parametrize(
     ("spacing", "shape", "tilt"),
     [
@@ -58,12 +62,12 @@ def plain_volume() -> Volume:
     ],
 )
 def test_identity_network_returns_bodies_where_they_were(
-    spacing: Spacing, shape: tuple[int, int, int], tilt: float
+    spacing: Spacing, shape: tuple[int, int, int], tilt: float, side: int
 ) -> None:
     boxes = chain()
     volume = painted(boxes, grid_affine(spacing, shape, MIDDLE, tilt), shape)
 
-    found = localise(volume)
+    found = localise(volume, side)
 
     assert [v.level for v in found.vertebrae] == NAMES
     assert found.anchor is Anchor.SACRUM
@@ -84,12 +88,12 @@ def test_identity_network_returns_bodies_where_they_were(
 @pytest.mark.parametrize("axes", list(permutations(range(3))))
 @pytest.mark.parametrize("flips", list(product([False, True], repeat=3)))
 def test_storage_order_changes_nothing(
-    axes: tuple[int, int, int], flips: tuple[bool, bool, bool], small: tuple[Volume, Localisation]
+    axes: tuple[int, int, int], flips: tuple[bool, bool, bool], small: Localised
 ) -> None:
-    volume, expected = small
+    volume, expected, side = small
     stored = reordered(volume, axes, flips)
 
-    found = localise(stored)
+    found = localise(stored, side)
 
     assert [v.level for v in found.vertebrae] == NAMES[-4:]
     for ours, theirs in zip(found.vertebrae, expected.vertebrae, strict=True):
@@ -100,29 +104,29 @@ def test_storage_order_changes_nothing(
     assert np.array_equal(labels.array, reordered(again, axes, flips).array)
 
 
-@pytest.fixture(scope="module")
-def plain() -> tuple[Volume, Localisation]:
+@pytest.fixture(scope="module", params=[1, 2])
+def plain(request: pytest.FixtureRequest) -> Localised:
     volume = plain_volume()
-    return volume, localise(volume)
+    return volume, localise(volume, request.param), request.param
 
 
-@pytest.fixture(scope="module")
-def small() -> tuple[Volume, Localisation]:
+@pytest.fixture(scope="module", params=[1, 2])
+def small(request: pytest.FixtureRequest) -> Localised:
     shape = (12, 160, 96)
     middle = np.array([8.0, 9.0, -54.0])
     volume = painted(chain(4), grid_affine(Spacing(4.2, 1.0, 1.1), shape, middle), shape)
-    return volume, localise(volume)
+    return volume, localise(volume, request.param), request.param
 
 
-def test_gain_changes_nothing(plain: tuple[Volume, Localisation]) -> None:
-    volume, expected = plain
+def test_gain_changes_nothing(plain: Localised) -> None:
+    volume, expected, side = plain
     louder = Volume(volume.array * np.float32(3.7) + np.float32(12.0), volume.affine, volume.role)
 
-    assert np.array_equal(localise(louder).labels, expected.labels)
+    assert np.array_equal(localise(louder, side).labels, expected.labels)
 
 
-def test_structures_agree_with_labels(plain: tuple[Volume, Localisation]) -> None:
-    _, found = plain
+def test_structures_agree_with_labels(plain: Localised) -> None:
+    _, found, _ = plain
     s1 = found.vertebrae[-1].index
 
     assert np.array_equal(found.structures == Structure.SACRUM_S1, found.labels == s1)
@@ -130,8 +134,8 @@ def test_structures_agree_with_labels(plain: tuple[Volume, Localisation]) -> Non
     assert np.array_equal(found.structures == Structure.BODY, bodies)
 
 
-def test_sizes_are_those_painted(plain: tuple[Volume, Localisation]) -> None:
-    _, found = plain
+def test_sizes_are_those_painted(plain: Localised) -> None:
+    _, found, _ = plain
 
     for vertebra in found.vertebrae:
         size = vertebra.size
@@ -153,10 +157,11 @@ def test_without_sacrum_bodies_are_counted_not_named() -> None:
     assert [a.code for a in found.abstentions] == ["unanchored"]
 
 
-def test_body_cut_by_the_edge_is_partial_and_not_measured() -> None:
+@pytest.mark.parametrize("side", [1, 2])
+def test_body_cut_by_the_edge_is_partial_and_not_measured(side: int) -> None:
     shape = (15, 200, 150)
     affine = grid_affine(Spacing(4.0, 1.0, 1.0), shape, np.array([8.0, 8.0, -100.0]))
-    found = localise(painted(chain(), affine, shape))
+    found = localise(painted(chain(), affine, shape), side)
 
     first = found.vertebrae[0]
     assert first.coverage is Coverage.PARTIAL

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.geometry import Spacing, to_lps
-from models.localiser.preprocess import linear_taps, local_mean, network_image, prepare
+from models.localiser.preprocess import finer, linear_taps, local_mean, network_image, prepare
 from models.volume import Role, Volume
 from tests.unit.localiser.chain import grid_affine
 
@@ -60,6 +60,35 @@ def test_a_ramp_keeps_its_place(spacing: tuple[float, float, float], tilt: float
     assert where == tuple(slice(0, n) for n in shape)
     inside = (slice(None), slice(5, -5), slice(5, -5))
     assert np.allclose(back[inside], ramp[inside], atol=0.02)
+
+
+@pytest.mark.parametrize("spacing", [Spacing(4.0, 1.0, 1.0), Spacing(4.4, 0.7, 1.3)])
+def test_squares_of_pixels_lie_where_their_pixels_do(spacing: Spacing) -> None:
+    shape = (5, 61, 47)
+    affine = grid_affine(spacing, shape, np.array([3.0, -20.0, 40.0]), 0.2)
+    pixels, _ = prepare(Volume(np.zeros(shape, np.float32), affine, Role.T2))
+    squares = pixels.coarser(2)
+
+    assert squares.shape == (5, -(-pixels.shape[1] // 2), -(-pixels.shape[2] // 2))
+    four = np.array([[1, 4, 6], [1, 4, 7], [1, 5, 6], [1, 5, 7]])
+    middle = to_lps(pixels.affine, four).mean(axis=0)
+    assert np.allclose(to_lps(squares.affine, np.array([1, 2, 3])), middle)
+    assert np.allclose(squares.spacing_mm, pixels.spacing_mm * (1, 2, 2))
+    assert pixels.coarser(1) is pixels
+
+    slope = np.array([0.7, 1.3, -2.1])
+    ramp = to_lps(squares.affine, np.indices(squares.shape).reshape(3, -1).T) @ slope
+    block = ramp.reshape(squares.shape).astype(np.float32)[1:4, 2:20, 3:15]
+    back, corner = finer(block, (1, 2, 3), 2, pixels.shape)
+    assert corner == (1, 4, 6)
+    assert back.shape == (3, 36, 24)
+    places = np.indices(back.shape).reshape(3, -1).T + corner
+    expected = (to_lps(pixels.affine, places) @ slope).reshape(back.shape)
+    inner = (slice(None), slice(1, -1), slice(1, -1))
+    assert np.allclose(back[inner], expected[inner], atol=0.01)
+    # The last square may be cut by the edge of the grid.
+    last, _ = finer(block[:, :1], (1, squares.shape[1] - 1, 3), 2, pixels.shape)
+    assert last.shape[1] == pixels.shape[1] - 2 * (squares.shape[1] - 1)
 
 
 def test_thin_slices_are_averaged_to_about_four_mm() -> None:

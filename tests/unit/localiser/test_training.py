@@ -76,7 +76,7 @@ def test_loss_falls_on_one_crop() -> None:
 
     torch.manual_seed(0)
     batch = {key: value[None] for key, value in crops(1)[0].items()}
-    network = LocaliserNetwork((4, 6, 8, 8, 8))
+    network = LocaliserNetwork((4, 6, 8, 8))
     optimiser = torch.optim.AdamW(network.parameters(), 1e-2)
     losses = []
     for _ in range(25):
@@ -101,6 +101,21 @@ def test_perfect_answer_has_next_to_no_loss() -> None:
     assert float(loss.total) < 0.01
     wrong = localiser_loss(logits.float(), offsets + 1.0, structure, offsets)
     assert wrong.offsets > 1.0
+
+
+def test_classes_between_answers_follow_the_probability() -> None:
+    from models.localiser.network import most_probable
+
+    logits = torch.full((1, len(Structure), 1, 4, 4), -20.0)
+    logits[:, Structure.BACKGROUND] = 0.0
+    logits[:, Structure.BODY, :, 2:] = 20.0
+    said = most_probable(logits)[0, 0]
+    assert said.shape == (8, 8)
+    assert (said[:4] == Structure.BACKGROUND).all()
+    assert (said[4:] == Structure.BODY).all()
+    # A square that is nearly all body is more than its own pixels: the edge moves outwards.
+    logits[:, Structure.BODY, :, 1] = -0.5
+    assert (most_probable(logits)[0, 0, 3] == Structure.BODY).all()
 
 
 def test_training_is_resumed_where_it_ended(tmp_path: Path) -> None:
@@ -163,6 +178,7 @@ def test_bundle_serves_what_was_trained(tmp_path: Path) -> None:
     bundle, parity = export_bundle(ServedLocaliser(network).eval(), described, tmp_path)
 
     assert parity.largest < 1e-3
+    assert parity.eight_bit is None
     assert level_settings(bundle.metadata).lumbar_6 == 0.05
     shape = (6, 90, 70)
     affine = grid_affine(Spacing(4.0, 1.0, 1.0), shape, np.array([8.0, 8.0, -40.0]))
@@ -170,3 +186,39 @@ def test_bundle_serves_what_was_trained(tmp_path: Path) -> None:
     served = Localiser(open_session(bundle, "cpu"), bundle.metadata)(study)
     ours = Localiser(CheckpointSession(network.eval()), {})(study)
     assert (served.labels == ours.labels).mean() > 0.999
+
+
+def test_eight_bits_answer_nearly_as_float_does(tmp_path: Path) -> None:
+    from models.localiser.network import LocaliserNetwork, ServedLocaliser
+    from training.export import EIGHT_BIT_LIMIT, export_bundle
+    from training.localiser.bundle import draft
+    from training.localiser.crops import whole_images
+    from training.localiser.fit import Trained
+
+    torch.manual_seed(1)
+    network = ServedLocaliser(LocaliserNetwork()).eval()
+    seen = whole_images(2)
+    described = draft("0.1.0", {}, (), Trained(steps=7, minutes=0.5))
+    graphs = []
+    for store in (tmp_path / "one", tmp_path / "other"):
+        bundle, parity = export_bundle(network, described, store, eight_bit=seen)
+        graphs.append((bundle.path / "model.onnx").read_bytes())
+        assert parity.eight_bit is not None
+        assert 0.0 < parity.eight_bit <= EIGHT_BIT_LIMIT
+    assert graphs[0] == graphs[1]
+    assert b"QuantizeLinear" in graphs[0]
+    assert bundle.metadata["vertebral_acuity"]["arithmetic"] == "int8"
+
+
+def test_an_image_may_end_within_a_body() -> None:
+    ended = 0
+    for crop in crops(8, cut_through=1.0, turned=0.0, spoilt=0.0):
+        image, structure = crop["image"].numpy(), crop["structure"].numpy()
+        shown = np.flatnonzero(image.any(axis=(0, 1, 3)))
+        bone = np.isin(structure, (Structure.BODY, Structure.SACRUM_S1, Structure.C2))
+        rows = np.flatnonzero(bone.any(axis=(0, 2)))
+        if len(rows) and len(shown) < structure.shape[1]:
+            # The last row of the image, on the side where it ends, still holds bone.
+            ended += rows[-1] == shown[-1] or rows[0] == shown[0]
+        assert not structure[:, ~image.any(axis=(0, 1, 3))].any()
+    assert ended >= 4
