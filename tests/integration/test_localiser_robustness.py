@@ -125,11 +125,7 @@ def test_pixel_pitch(
 
 
 TURNED = [
-    pytest.param(
-        "benign_unhealed",
-        -12.0,
-        marks=pytest.mark.xfail(strict=True, reason="S1 of this T2 moves by 1.2 mm"),
-    ),
+    ("benign_unhealed", -12.0),
     ("benign_unhealed", 12.0),
     ("healed", -12.0),
     ("healed", 12.0),

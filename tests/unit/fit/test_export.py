@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from models.manifest import (
     NetworkSpec,
 )
 from models.registry import Bundle, install, open_verified, read_bundle, resolve, verify
-from models.runtime import load_network
+from models.runtime import Tensors, load_network
 from models.scorer.calibration import read_calibration
 from models.scorer.crops import CHANNELS, CROP_SHAPE, PRESENCE
 from models.scorer.heads import HEADS, SHAPES
@@ -48,11 +49,15 @@ from training.scorer.cache import LevelSet, packed, save_levels
 
 pytestmark = pytest.mark.train
 
-SMALL = (4, 6, 8, 8, 8)
+SMALL = (4, 6, 8, 8)
 
 
-def without_a_graph(network: nn.Module, draft: BundleDraft, store: Path) -> tuple[Bundle, Parity]:
+def without_a_graph(
+    network: nn.Module, draft: BundleDraft, store: Path, *, eight_bit: Sequence[Tensors] = ()
+) -> tuple[Bundle, Parity]:
     """All of `export_bundle` but the ONNX graph, whose making takes most of a minute."""
+    # A localiser is served in eight bits, a scorer in float.
+    assert bool(eight_bit) == (draft.name == "localiser")
     weights = save({name: value.contiguous() for name, value in network.state_dict().items()})
     load_network(draft.network, weights)
     files = {MODEL_SAFETENSORS: weights, CARD: render_card(draft).encode(), MODEL_ONNX: b"none"}
