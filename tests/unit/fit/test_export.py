@@ -168,14 +168,16 @@ def test_a_localiser_is_exported_whole(tmp_path: Path, monkeypatch: pytest.Monke
     card = exporting._card(recipe(), {"sha256": "d" * 64}, {}, None)
     draft = exporting._draft_from(shipped, "1.0.0", card, "narrow")
     draft = exporting.replace(draft, network=spec)
-    start, _ = without_a_graph(ServedLocaliser(narrow), draft, tmp_path / "bundles")
+    served = ServedLocaliser(narrow)
+    start, _ = without_a_graph(served, draft, tmp_path / "bundles", eight_bit=[{}])
     plan = recipe(model={"kind": "localiser", "start": str(start.path)})
     run = finish(tmp_path / "run", plan, narrow)
     monkeypatch.setattr("training.export._TRIED_STEPS", (2,))
     bundle = export_run(run, "1.1.0", tmp_path / "out")
     verify(read_bundle(bundle.path))
     assert bundle.network == start.network
-    assert len(open_verified(bundle)[MODEL_ONNX]) > 10_000
+    assert b"QuantizeLinear" in open_verified(bundle)[MODEL_ONNX]
+    assert bundle.metadata[SECTION]["arithmetic"] == "int8"
 
 
 @pytest.mark.usefixtures("quick")
