@@ -8,6 +8,7 @@ read it, and one section of our own:
         "schema": 1,
         "name": "localiser",
         "network": {"builder": "localiser", "arguments": {...}},   which code makes the network
+        "arithmetic": "int8",   of the graph ("f32" without); the weights beside it are in float
         "preprocessing": {...}, "operating_points": {...}, "calibration": {...},
         "files": {"model.onnx": "<sha256>", "model.safetensors": "<sha256>", "card.md": "<sha256>"},
         "sha256": "<seal>"
