@@ -167,15 +167,15 @@ def _sacrum_seen(counted: Counted, settings: LevelSettings) -> LevelSettings:
     """The smallest share of S1 that hardly any body above it reaches; never more than the default.
 
     An image that ends within S1 leaves it a small share, where bodies above it have next to none.
+    The share that speaks neither way stays: names that hang on less of S1 are doubtful, since on a
+    real scan such a body was L5.
     """
     above = np.array([body.s1_share for body in counted.bodies if body.level != "S1"])
     sacral = np.array([body.s1_share for body in counted.bodies if body.level == "S1"])
     if min(len(above), len(sacral)) < FEWEST:
         return settings
     kept = [t for t in SHARES if t <= settings.sacrum_share and (above >= t).mean() <= MISTAKEN]
-    share = min(kept, default=settings.sacrum_share)
-    part = settings.sacrum_midpoint / settings.sacrum_share
-    return replace(settings, sacrum_share=share, sacrum_midpoint=round(part * share, 4))
+    return replace(settings, sacrum_share=min(kept, default=settings.sacrum_share))
 
 
 def as_sure_as_right(chains: Sequence[TrueChain], settings: LevelSettings) -> LevelSettings:

@@ -190,7 +190,8 @@ def _sacrum_recognised(
         if body.level == "S1":
             if "S1" in levels.values():
                 return levels.get(at[body.index]) == "S1"
-            return above is not None and levels.get(at[above.index], "").startswith("L")
+            lumbar = [level for level in levels.values() if level.startswith("L")]
+            return above is not None and levels.get(at[above.index]) in lumbar[-1:]
     return False
 
 

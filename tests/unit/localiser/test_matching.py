@@ -86,3 +86,9 @@ def test_sacrum_without_a_mask_is_judged_by_the_body_above(found: Localisation) 
     unnamed = tuple(replace(v, name=None) for v in found.vertebrae)
     without = replace(found, vertebrae=unnamed)
     assert not matching.score_localisation(without, truth, three).sacrum_recognised
+    # Named one level off, S1 lies under a lumbar body, but not under the last one.
+    names = [*(v.name for v in found.vertebrae[1:]), None]
+    off = tuple(replace(v, name=n) for v, n in zip(found.vertebrae, names, strict=True))
+    shifted = replace(found, vertebrae=off)
+    assert [v.level for v in off][-2] == "S1"
+    assert not matching.score_localisation(shifted, truth, three).sacrum_recognised
