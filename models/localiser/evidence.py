@@ -25,6 +25,9 @@ SMALL_DISC: Final = 0.3
 SMALL_BODY: Final = 0.4
 """Part of the usual body volume that most sacral segments stay under, and few bodies."""
 
+NO_RIB: Final = 0.03
+"""How often what is taken for a rib is found beside a body that has none and is not L1."""
+
 _PLACE: Final = {
     **{name: float(i - 12) for i, name in enumerate(THORACIC)},
     "T13": -0.5,
@@ -46,9 +49,12 @@ class LevelSettings:
         sharpness: Weight of the S1 and C2 evidence.
         anchor_odds: Odds, before its share is seen, that the body taken for the anchor is it.
         below_s1: Prior that a segment under S1 is found as a body.
-        rib_ml: Rib beside a body that counts as a rib.
-        rib_thoracic, rib_last, rib_lumbar: How often a rib is found beside T1 to T11, beside T12
-            or T13, and beside L1; others have next to none.
+        legible: Part of the images whose ribs can be read at all.
+        rib_ml, rib_clear_ml: Rib beside a body that counts as one, and as a clear one.
+        rib_thoracic, rib_last, rib_lumbar: How often a rib is found, in such an image, beside T1 to
+            T11, beside T12 or T13, and beside L1; others have next to none.
+        clear_thoracic, clear_last, clear_lumbar: How often one that is found there is clear.
+        rib_anywhere: How often one is found beside a body in an image whose ribs can't be read.
         conus_place, conus_spread: Where the cord ends, in levels below the centre of L1, and the
             standard deviation of that.
         conus_mistaken: How likely it is, beside the peak, that roots were taken for cord.
@@ -69,10 +75,16 @@ class LevelSettings:
     sharpness: float = 1.0
     anchor_odds: float = 3.0
     below_s1: float = 0.2
-    rib_ml: float = 0.6
-    rib_thoracic: float = 0.65
-    rib_last: float = 0.2
-    rib_lumbar: float = 0.04
+    legible: float = 0.4
+    rib_ml: float = 0.15
+    rib_clear_ml: float = 0.6
+    rib_thoracic: float = 0.95
+    rib_last: float = 0.85
+    rib_lumbar: float = 0.15
+    clear_thoracic: float = 0.85
+    clear_last: float = 0.6
+    clear_lumbar: float = 0.3
+    rib_anywhere: float = 0.1
     conus_place: float = 0.1
     conus_spread: float = 0.9
     conus_mistaken: float = 0.15
@@ -99,6 +111,19 @@ class Seen:
     landmarks: Landmarks | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One way to take what was seen of n bodies.
+
+    Attributes:
+        weight: How probable it is beforehand.
+        evidence: (n, states) likelihood of what was seen.
+    """
+
+    weight: float
+    evidence: NDArray[np.float64]
+
+
 SLIVER: Final = 0.25
 """Part of its neighbours' volume under which a body that the image cuts is a sliver."""
 
@@ -118,18 +143,34 @@ def trusted(
     return kept
 
 
-def evidence_of(seen: Seen, settings: LevelSettings) -> NDArray[np.float64]:
-    """(bodies, states) likelihood of what is seen, as a ratio to that of any presacral body."""
+def readings_of(seen: Seen, settings: LevelSettings) -> tuple[Reading, ...]:
+    """What is seen of the bodies, once as in an image whose ribs can be read, once as in others.
+
+    Whether they can is the same for all bodies of an image, so that a body without a rib says much
+    beside bodies that have theirs, and nothing where no rib is found at all.
+    """
+    evidence = _evidence_of(seen, settings)
+    if seen.landmarks is None or not np.isfinite(seen.landmarks.ribs_ml).any():
+        return (Reading(1.0, evidence),)
+    legible, illegible = _rib_evidence(seen.landmarks.ribs_ml, settings)
+    return (
+        Reading(settings.legible, evidence * legible),
+        Reading(1.0 - settings.legible, evidence * illegible),
+    )
+
+
+def _evidence_of(seen: Seen, settings: LevelSettings) -> NDArray[np.float64]:
+    """(bodies, states) likelihood of all but ribs, as a ratio to that of any presacral body."""
     evidence = np.ones((len(seen.s1_shares), STATES))
     evidence[:, S1] = _odds(seen.s1_shares, settings.sacrum_midpoint, settings)
     evidence[:, C2] = _odds(seen.c2_shares, settings.c2_midpoint, settings)
     # The share itself says nothing of what lies under S1: S2 may look like S1 or like nothing.
     evidence[:, BELOW_S1] = below_s1_ratio(seen.volumes_ml, seen.discs_ml)
     if seen.landmarks is not None:
-        evidence *= rib_evidence(seen.landmarks.ribs_ml, settings)
-        if seen.landmarks.conus is not None:
-            body = min(len(evidence) - 1, max(0, round(seen.landmarks.conus)))
-            evidence[body] *= conus_evidence(seen.landmarks.conus - body, settings)
+        conus = seen.landmarks.conus
+        if conus is not None:
+            body = min(len(evidence) - 1, max(0, round(conus)))
+            evidence[body] *= conus_evidence(conus - body, settings)
     return evidence
 
 
@@ -158,15 +199,30 @@ def below_s1_ratio(
     return ratios
 
 
-def rib_evidence(ribs_ml: NDArray[np.float64], settings: LevelSettings) -> NDArray[np.float64]:
-    """(bodies, states) likelihood of finding a rib, or none; 1 where ribs are out of view."""
-    chance = np.full(STATES, 0.02)
-    chance[[LEVELS.index(name) for name in THORACIC[:11]]] = settings.rib_thoracic
-    chance[[LEVELS.index("T12"), LEVELS.index("T13")]] = settings.rib_last
-    chance[LEVELS.index("L1")] = settings.rib_lumbar
-    found = ribs_ml[:, None] >= settings.rib_ml
+def _rib_evidence(
+    ribs_ml: NDArray[np.float64], settings: LevelSettings
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(bodies, states) likelihood of the ribs found, none where they are out of view.
+
+    Returns:
+        In an image whose ribs can be read, and in another.
+    """
+    found_there = np.full(STATES, NO_RIB)
+    clear_there = np.full(STATES, settings.clear_lumbar)
+    for names, found, clear in (
+        (THORACIC[:11], settings.rib_thoracic, settings.clear_thoracic),
+        (("T12", "T13"), settings.rib_last, settings.clear_last),
+        (("L1",), settings.rib_lumbar, settings.clear_lumbar),
+    ):
+        at = [LEVELS.index(name) for name in names]
+        found_there[at], clear_there[at] = found, clear
+    is_found = ribs_ml[:, None] >= settings.rib_ml
+    is_clear = ribs_ml[:, None] >= settings.rib_clear_ml
+    of_found = np.where(is_clear, clear_there, 1.0 - clear_there)
+    legible = np.where(is_found, found_there * of_found, 1.0 - found_there)
+    anywhere = np.where(is_found, 0.5 * settings.rib_anywhere, 1.0 - settings.rib_anywhere)
     known = np.isfinite(ribs_ml)[:, None]
-    return np.where(known, np.where(found, chance, 1.0 - chance), 1.0)
+    return np.where(known, legible, 1.0), np.where(known, anywhere, 1.0) * np.ones(STATES)
 
 
 def conus_evidence(offset: float, settings: LevelSettings) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ something anchors the chain; the probability left to other names is reported wit
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final
 
@@ -23,8 +23,9 @@ from models.localiser.evidence import (
     S1,
     STATES,
     LevelSettings,
+    Reading,
     Seen,
-    evidence_of,
+    readings_of,
 )
 
 MOST_ALTERNATIVES: Final = 4
@@ -89,21 +90,21 @@ def name_levels(
     """
     count = len(centres_lps_mm)
     missing = missing_between(centres_lps_mm)
-    evidence = evidence_of(seen, settings)
+    readings = readings_of(seen, settings)
     if told is not None:
-        evidence = evidence * told.likelihood
-    own = _anchor_of(seen, evidence, missing, settings)
+        readings = tuple(replace(r, evidence=r.evidence * told.likelihood) for r in readings)
+    own = _anchor_of(seen, readings, missing, settings)
     if not count or (own is Anchor.NONE and told is None and not _speaks(seen)):
         return Naming(Anchor.NONE, ((),) * count, (False,) * count, np.zeros((count, STATES)))
     ends = _ends(own)
-    best = most_probable_chain(evidence, missing, settings, ends)
-    posterior = level_probabilities(evidence, missing, settings, ends)
+    best = most_probable_chain(readings, missing, settings, ends)
+    posterior = level_probabilities(readings, missing, settings, ends)
     if own is Anchor.NONE and told is None:
         guesses = tuple(_ranked(None, probability, settings) for probability in posterior)
         return Naming(own, guesses, (False,) * count, posterior)
     if own is not Anchor.NONE:
         # What follows the anchor is only as sure as the anchor.
-        odds = settings.anchor_odds * _anchor_odds(evidence, best, own)
+        odds = settings.anchor_odds * _anchor_odds(readings, best, own)
         posterior *= odds / (1.0 + odds)
     names = tuple(
         _ranked(state, probability, settings)
@@ -113,16 +114,17 @@ def name_levels(
     return Naming(anchor, names, tuple(state == BELOW_S1 for state in best), posterior)
 
 
-def _anchor_odds(evidence: NDArray[np.float64], best: list[int], anchor: Anchor) -> float:
+def _anchor_odds(readings: tuple[Reading, ...], best: list[int], anchor: Anchor) -> float:
     """Evidence for the body that the chain takes for its anchor; of the best body if none is."""
     state = S1 if anchor is Anchor.SACRUM else C2
-    at = best.index(state) if state in best else int(evidence[:, state].argmax())
-    return float(evidence[at, state])
+    evidence = sum(reading.weight * reading.evidence[:, state] for reading in readings)
+    at = best.index(state) if state in best else int(np.argmax(evidence))
+    return float(np.asarray(evidence)[at])
 
 
 def _anchor_of(
     seen: Seen,
-    evidence: NDArray[np.float64],
+    readings: tuple[Reading, ...],
     missing: NDArray[np.float64],
     settings: LevelSettings,
 ) -> Anchor:
@@ -137,7 +139,7 @@ def _anchor_of(
     ):
         if not len(shares) or shares.max() < least:
             continue
-        best = most_probable_chain(evidence, missing, settings, _ends(anchor))
+        best = most_probable_chain(readings, missing, settings, _ends(anchor))
         if state not in best or shares[best.index(state)] >= least:
             return anchor
     return Anchor.NONE
@@ -199,45 +201,74 @@ def _steps(missing: NDArray[np.float64], settings: LevelSettings) -> NDArray[np.
 
 
 def most_probable_chain(
-    evidence: NDArray[np.float64],
+    readings: tuple[Reading, ...],
     missing: NDArray[np.float64],
     settings: LevelSettings,
     ends: NDArray[np.float64],
 ) -> list[int]:
     """States of the single most probable chain (Viterbi) that ends where `ends` allows."""
+    chains = [_best_chain(reading, missing, settings, ends) for reading in readings]
+    return max(chains, key=lambda chain: chain[0])[1]
+
+
+def _best_chain(
+    reading: Reading,
+    missing: NDArray[np.float64],
+    settings: LevelSettings,
+    ends: NDArray[np.float64],
+) -> tuple[float, list[int]]:
+    """The logarithm of the best chain's weight, and its states."""
     steps = np.log(_steps(missing, settings) + _TINY)
-    weights = np.log(evidence + _TINY)
-    score = weights[0] + np.log(_starts(settings))
+    weights = np.log(reading.evidence + _TINY)
+    score = weights[0] + np.log(_starts(settings)) + np.log(reading.weight + _TINY)
     came_from = []
     for step, weight in zip(steps, weights[1:], strict=True):
         path = score[:, None] + step
         came_from.append(np.argmax(path, axis=0))
         score = path.max(axis=0) + weight
-    states = [int(np.argmax(score + np.log(ends + _TINY)))]
+    score = score + np.log(ends + _TINY)
+    states = [int(np.argmax(score))]
     for origin in reversed(came_from):
         states.append(int(origin[states[-1]]))
-    return states[::-1]
+    return float(score.max()), states[::-1]
 
 
 def level_probabilities(
-    evidence: NDArray[np.float64],
+    readings: tuple[Reading, ...],
     missing: NDArray[np.float64],
     settings: LevelSettings,
     ends: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """(bodies, states) probability of every level at every body, over all chains."""
-    steps = _steps(missing, settings)
+    """(bodies, states) probability of every level at every body, over all chains and readings."""
+    each = [_probabilities(reading, missing, settings, ends) for reading in readings]
+    weights = np.exp(np.array([weight for weight, _ in each]) - max(weight for weight, _ in each))
+    shares = weights / weights.sum()
+    return np.asarray(sum(share * found for share, (_, found) in zip(shares, each, strict=True)))
+
+
+def _probabilities(
+    reading: Reading,
+    missing: NDArray[np.float64],
+    settings: LevelSettings,
+    ends: NDArray[np.float64],
+) -> tuple[float, NDArray[np.float64]]:
+    """The logarithm of the weight of all chains, and `level_probabilities` of one reading."""
+    steps, evidence = _steps(missing, settings), reading.evidence
     count = len(evidence)
     forward, backward = np.ones_like(evidence), np.ones_like(evidence)
     forward[0], backward[-1] = evidence[0] * _starts(settings), ends
+    weight = float(np.log(reading.weight + _TINY))
     for i in range(1, count):
         forward[i] = (forward[i - 1] @ steps[i - 1]) * evidence[i]
-        forward[i] /= forward[i].sum() + _TINY
+        total = forward[i].sum() + _TINY
+        forward[i] /= total
+        weight += float(np.log(total))
+    weight += float(np.log(forward[-1] @ ends + _TINY))
     for i in range(count - 2, -1, -1):
         backward[i] = steps[i] @ (backward[i + 1] * evidence[i + 1])
         backward[i] /= backward[i].sum() + _TINY
     both = forward * backward
-    return np.asarray(both / (both.sum(axis=1, keepdims=True) + _TINY))
+    return weight, np.asarray(both / (both.sum(axis=1, keepdims=True) + _TINY))
 
 
 def _starts(settings: LevelSettings) -> NDArray[np.float64]:

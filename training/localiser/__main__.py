@@ -14,7 +14,12 @@ def main() -> None:
     """Train on synthetic patients drawn on the fly; run again with the same --out to go on."""
     usual = FitSettings()
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--recipe", default="train", help="name or TOML file of a phantom recipe")
+    parser.add_argument(
+        "--recipe",
+        nargs="+",
+        default=["train"],
+        help="names or TOML files of phantom recipes, drawn from equally often",
+    )
     parser.add_argument("--out", type=Path, required=True, help="checkpoint and log go here")
     parser.add_argument("--steps", type=int, default=usual.steps)
     parser.add_argument("--minutes", type=float, help="end the schedule after this time")
@@ -32,7 +37,8 @@ def main() -> None:
         workers=given.workers,
         seed=given.seed,
     )
-    fit(load_teaching_recipe(given.recipe), given.out, CropSettings(), settings, given.start)
+    recipes = [load_teaching_recipe(which) for which in given.recipe]
+    fit(recipes, given.out, CropSettings(), settings, given.start)
 
 
 if __name__ == "__main__":

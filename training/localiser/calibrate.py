@@ -34,8 +34,6 @@ from training.phantom.recipe import load_recipe
 FIRST: Final = 10_000
 """Number of the first patient; the evaluation counts from 0."""
 
-THRESHOLDS_ML: Final = np.arange(0.05, 1.2, 0.05)
-
 UNLIKE_PERCENT: Final = 0.5
 """Part of the synthetic scans that would be called unlike the training ones."""
 
@@ -132,35 +130,33 @@ def _true_level(case: Case, centre: NDArray[np.float64]) -> str | None:
 
 def fitted(counted: Counted, usual: LevelSettings) -> LevelSettings:
     """Settings that fit what was counted; what was seen too rarely keeps its default."""
-    ribs = {
-        "rib_thoracic": [b.rib_ml for b in counted.bodies if _is_upper_thoracic(b.level)],
-        "rib_last": [b.rib_ml for b in counted.bodies if b.level in ("T12", "T13")],
-        "rib_lumbar": [b.rib_ml for b in counted.bodies if b.level == "L1"],
-    }
-    seen = {name: np.array([v for v in all_ if np.isfinite(v)]) for name, all_ in ribs.items()}
-    settings = usual
-    if all(len(values) >= FEWEST for values in seen.values()):
-        # The threshold that tells the last ribs from what is taken for ribs beside L1.
-        def worth(threshold: float) -> float:
-            hit = float((seen["rib_last"] >= threshold).mean())
-            false = float((seen["rib_lumbar"] >= threshold).mean())
-            return hit - false
-
-        # On real scans fewer ribs are found and more is taken for one than on synthetic ones. The
-        # defaults were chosen with real scans in view: what is counted here may only be weaker.
-        threshold = max(usual.rib_ml, max(THRESHOLDS_ML.tolist(), key=worth))
-        counted_rates = {name: _rate(values >= threshold) for name, values in seen.items()}
-        rates = {
-            "rib_thoracic": min(usual.rib_thoracic, counted_rates["rib_thoracic"]),
-            "rib_last": min(usual.rib_last, counted_rates["rib_last"]),
-            "rib_lumbar": max(usual.rib_lumbar, counted_rates["rib_lumbar"]),
-        }
-        settings = replace(settings, rib_ml=round(threshold, 3), **rates)
-    settings = _sacrum_seen(counted, settings)
+    settings = _sacrum_seen(counted, _ribs_seen(counted, usual))
     if len(counted.confidence) >= FEWEST:
         lowest = float(np.percentile(counted.confidence, UNLIKE_PERCENT))
         settings = replace(settings, least_confidence=round(lowest, 4))
     return as_sure_as_right(counted.chains, settings)
+
+
+def _ribs_seen(counted: Counted, settings: LevelSettings) -> LevelSettings:
+    """How often ribs are found, and clear ones among them, in images whose ribs can be read.
+
+    Those of all synthetic scans can. On many real ones no rib is found at all, so which part can be
+    read is not counted here.
+    """
+    seen = {
+        "thoracic": [b.rib_ml for b in counted.bodies if _is_upper_thoracic(b.level)],
+        "last": [b.rib_ml for b in counted.bodies if b.level in ("T12", "T13")],
+        "lumbar": [b.rib_ml for b in counted.bodies if b.level == "L1"],
+    }
+    rates: dict[str, float] = {}
+    for where, beside in seen.items():
+        volumes = np.array([volume for volume in beside if np.isfinite(volume)])
+        found = volumes[volumes >= settings.rib_ml]
+        if len(volumes) >= FEWEST:
+            rates[f"rib_{where}"] = _rate(volumes >= settings.rib_ml)
+        if len(found) >= FEWEST:
+            rates[f"clear_{where}"] = _rate(found >= settings.rib_clear_ml)
+    return replace(settings, **rates)
 
 
 def _sacrum_seen(counted: Counted, settings: LevelSettings) -> LevelSettings:

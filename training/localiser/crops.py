@@ -6,7 +6,7 @@ drift apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -302,15 +302,15 @@ def whole_images(count: int = 16, recipe: str = "train") -> list[dict[str, NDArr
 class CropStream(IterableDataset[Crop]):
     """Crops without end, every patient drawn anew; nothing is kept on disk."""
 
-    def __init__(self, recipe: PhantomRecipe, settings: CropSettings, seed: int) -> None:
-        """Draw from `recipe`.
+    def __init__(self, recipes: Sequence[PhantomRecipe], settings: CropSettings, seed: int) -> None:
+        """Draw from `recipes`.
 
         Args:
-            recipe: What patients and scans are drawn from.
+            recipes: What patients and scans are drawn from, equally often from each.
             settings: What a crop looks like.
             seed: Every worker draws from its own stream of it.
         """
-        self._recipe = recipe
+        self._recipes = tuple(recipes)
         self._settings = settings
         self._seed = seed
 
@@ -319,8 +319,9 @@ class CropStream(IterableDataset[Crop]):
         rng = np.random.default_rng([self._seed, worker.id if worker else 0])
         shelf: list[Crop] = []
         while True:
-            scene = self._recipe.scene(int(rng.integers(self._recipe.seeds)))
-            scan = scan_scene(scene, rng, self._recipe.acquisition)
+            recipe = self._recipes[int(rng.integers(len(self._recipes)))]
+            scene = recipe.scene(int(rng.integers(recipe.seeds)))
+            scan = scan_scene(scene, rng, recipe.acquisition)
             cuts = (cut(scan, self._settings, rng) for _ in range(self._settings.per_volume))
             shelf.extend(crop for crop in cuts if crop is not None)
             # A small shelf keeps crops of one scan out of one batch.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -112,16 +112,16 @@ def load_averaged(path: Path) -> LocaliserNetwork:
 
 
 def fit(
-    recipe: PhantomRecipe,
+    recipes: Sequence[PhantomRecipe],
     out: Path,
     crops: CropSettings,
     settings: FitSettings,
     start: Path | None = None,
 ) -> LocaliserNetwork:
-    """Train on patients of a recipe; go on where a checkpoint in `out` ends.
+    """Train on patients of recipes; go on where a checkpoint in `out` ends.
 
     Args:
-        recipe: What patients and scans are drawn from.
+        recipes: What patients and scans are drawn from, equally often from each.
         out: Receives `checkpoint.pt` and `log.jsonl`.
         crops: What the crops look like.
         settings: Schedule.
@@ -136,7 +136,7 @@ def fit(
     state = _start(settings, start)
     if (out / CHECKPOINT).exists():
         state.load(out / CHECKPOINT)
-    batches = _batches(recipe, crops, settings, state.step)
+    batches = _batches(recipes, crops, settings, state.step)
     last = time.monotonic()
     while (progress := _progress(state, settings)) < 1.0:
         loss = _step(state, next(batches), settings, progress)
@@ -163,10 +163,10 @@ def _start(settings: FitSettings, start: Path | None) -> State:
 
 
 def _batches(
-    recipe: PhantomRecipe, crops: CropSettings, settings: FitSettings, done: int
+    recipes: Sequence[PhantomRecipe], crops: CropSettings, settings: FitSettings, done: int
 ) -> Iterator[dict[str, Tensor]]:
     # A resumed run draws other crops than the ones it has seen.
-    stream = CropStream(recipe, crops, seed=settings.seed + 7919 * done)
+    stream = CropStream(recipes, crops, seed=settings.seed + 7919 * done)
     loader: DataLoader[Crop] = DataLoader(
         stream,
         batch_size=settings.batch,

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from training.export import Figure, ModelCard
 from training.scorer.calibrate import CALLED
+from training.scorer.strata import ACQUIRED
 
 COMMAND: Final = "python -m training.scorer.export"
 MEASURED_ON: Final = "held-out synthetic cases, test half"
@@ -55,6 +56,14 @@ def _other_figures(figures: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     ]
     if hard:
         yield "unhealed AUROC by stratum", ", ".join(hard)
+    acquired = [
+        f"{_words(name)} {part['pathological']['auroc']:.3f} "
+        f"({part['pathological']['positive']} of {part['pathological']['asked']} positive)"
+        for name, part in figures["strata"].items()
+        if name in ACQUIRED and "auroc" in part["pathological"]
+    ]
+    if acquired:
+        yield "pathological AUROC by what was acquired", ", ".join(acquired)
     for task, rows in figures.get("baselines", {}).items():
         if len(rows) > 1:
             yield f"{task} AUROC beside simpler models", ", ".join(map(_model, rows))

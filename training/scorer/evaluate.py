@@ -102,8 +102,11 @@ def told(figures: Mapping[str, Any]) -> str:
             if one["levels"]:
                 lines.append(f"  {mimic}: kept from unhealed {one['kept']} of {one['levels']}")
         for stratum, one in found["strata"].items():
-            area = one["unhealed"].get("auroc", "too few")
-            lines.append(f"  {stratum}: {one['levels']} levels, unhealed AUROC {area}")
+            areas = [
+                f"{task} AUROC {one[task].get('auroc', 'too few')}"
+                for task in ("unhealed", "pathological")
+            ]
+            lines.append(f"  {stratum}: {one['levels']} levels, {', '.join(areas)}")
         lines.append("")
     return "\n".join(lines)
 

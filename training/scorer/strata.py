@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from models.scorer.calibration import ScorerCalibration
 from models.scorer.heads import HEADS
+from models.volume import Role
 from training.scorer.calibrate import supports_unhealed
 from training.scorer.pool import LevelPool
 from training.scorer.predict import Predictions
@@ -20,6 +21,9 @@ from training.statistics.roc import auroc, both_classes, delong_interval
 TASKS: Final = ("edema", "unhealed", "pathological")
 FEWEST: Final = 5
 """Answers of either class that a stratum needs for an area under the curve."""
+
+ACQUIRED: Final = ("with_dixon_fat", "with_t1", "without_either")
+"""Strata by the series that tell a tumour from a fracture of weak bone."""
 
 THICK_MM: Final = 5.0
 HIGH_FIELD_T: Final = 3.0
@@ -52,6 +56,10 @@ def groups_of_levels(pool: LevelPool) -> dict[str, NDArray[np.bool_]]:
         "red_marrow": _has(about, MIMICS["red_marrow"]),
         "haemangioma": _has(about, MIMICS["haemangioma"]),
     }
+    roles_of = [one["sequence_set"].split("+") for one in about]
+    dixon = np.array([Role.DIXON_FAT in roles for roles in roles_of])
+    t1 = np.array([Role.T1 in roles for roles in roles_of])
+    groups |= dict(zip(ACQUIRED, (dixon, t1, ~(dixon | t1)), strict=True))
     for roles in sorted({one["sequence_set"] for one in about}):
         groups[roles] = np.array([one["sequence_set"] == roles for one in about])
     return groups

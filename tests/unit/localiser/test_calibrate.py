@@ -21,25 +21,29 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.train
 
 
-def test_ribs_count_for_no_more_than_on_real_scans() -> None:
+def test_ribs_are_counted_where_they_are_found_and_where_they_are_clear() -> None:
     from training.localiser.calibrate import Body, Counted, fitted
 
     usual = LevelSettings()
     bodies = [
-        *(Body("T8", 1.5, 0.0) for _ in range(18)),
-        *(Body("T8", 0.0, 0.0) for _ in range(2)),
-        *(Body("T12", 0.9, 0.0) for _ in range(1)),
-        *(Body("T12", 0.0, 0.0) for _ in range(17)),
+        *(Body("T8", 1.5, 0.0) for _ in range(27)),
+        Body("T8", 0.0, 0.0),
+        *(Body("T12", 0.9, 0.0) for _ in range(8)),
+        *(Body("T12", 0.3, 0.0) for _ in range(8)),
+        *(Body("T12", 0.0, 0.0) for _ in range(2)),
         *(Body("L1", 0.1, 0.0) for _ in range(8)),
         Body("L1", 2.0, 0.0),
         Body("T12", np.nan, 0.0),
     ]
     settings = fitted(Counted(tuple(bodies), ()), usual)
 
-    assert settings.rib_ml >= usual.rib_ml
-    assert settings.rib_thoracic == usual.rib_thoracic  # 19 of 22 would be more
-    assert settings.rib_last == pytest.approx(2 / 20, abs=1e-3)
+    assert settings.rib_thoracic == pytest.approx(28 / 30, abs=1e-3)
+    assert settings.clear_thoracic == pytest.approx(28 / 29, abs=1e-3)
+    assert settings.rib_last == pytest.approx(17 / 20, abs=1e-3)
+    assert settings.clear_last == pytest.approx(9 / 18, abs=1e-3)
     assert settings.rib_lumbar == pytest.approx(2 / 11, abs=1e-3)
+    assert settings.clear_lumbar == usual.clear_lumbar  # one rib is too few to count with
+    assert settings.legible == usual.legible
 
 
 def test_too_few_bodies_change_nothing() -> None:

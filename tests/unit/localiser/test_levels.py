@@ -181,25 +181,46 @@ def test_names_are_counted_down_from_c2() -> None:
     assert best(naming) == ["C2", "C3", "C4", "C5", "C6", "C7", "T1", "T2", "T3"]
 
 
-def test_a_rib_on_the_seventh_body_above_the_sacrum_speaks_against_six_lumbar_ones() -> None:
-    marks = Landmarks(ribs("r......."), None)
+@pytest.mark.parametrize(("beside", "more_likely"), [("rr......", False), ("r.......", True)])
+def test_ribs_on_the_sixth_body_above_the_sacrum_speak_against_six_lumbar_ones(
+    beside: str, more_likely: bool
+) -> None:
+    marks = Landmarks(ribs(beside), None)
     plain = name_levels(seen([0.0] * 7 + [0.97]), places(8), LevelSettings())
     naming = name_levels(seen([0.0] * 7 + [0.97], marks=marks), places(8), LevelSettings())
 
     assert best(naming) == best(plain)
     assert naming.names[0][0].level == "T11"
-    sixth = {name.level: name.confidence for name in naming.names[6]}
+    fifth = {name.level: name.confidence for name in naming.names[6]}
     before = {name.level: name.confidence for name in plain.names[6]}
-    assert sixth.get("L6", 0.0) < before["L6"]
+    assert (fifth.get("L6", 0.0) > before["L6"]) is more_likely
 
 
-def test_six_bodies_without_ribs_above_the_sacrum_are_flagged_or_named_l6() -> None:
+def test_six_bodies_without_ribs_under_clear_ones_are_l6() -> None:
     marks = Landmarks(ribs("rrr......."), 3.2)
-    settings = LevelSettings(rib_last=0.9)
+    settings = LevelSettings(rib_last=0.98)
     naming = name_levels(seen([0.0] * 9 + [0.97], marks=marks), places(10), settings)
 
-    named_l6 = best(naming)[-2] == "L6"
-    assert named_l6 or naming.sureness < LevelSettings().doubtful
+    assert best(naming)[-2] == "L6"
+    assert naming.sureness < 0.95
+
+
+def test_a_clear_rib_on_the_fifth_body_above_the_sacrum_makes_the_numbering_doubtful() -> None:
+    marks = Landmarks(ribs("rrrr....."), None)
+    naming = name_levels(seen([0.0] * 8 + [0.97], marks=marks), places(9), LevelSettings())
+
+    assert naming.sureness < LevelSettings().doubtful
+    assert "L4" in {name.level for name in naming.names[-2]}
+
+
+@pytest.mark.parametrize("beside", ["..........", "?????....."])
+def test_an_image_without_any_rib_says_nothing_of_the_numbering(beside: str) -> None:
+    plain = name_levels(seen([0.0] * 9 + [0.97]), places(10), LevelSettings())
+    marks = Landmarks(ribs(beside), None)
+    naming = name_levels(seen([0.0] * 9 + [0.97], marks=marks), places(10), LevelSettings())
+
+    assert best(naming) == best(plain)
+    assert naming.sureness == pytest.approx(plain.sureness, abs=0.03)
 
 
 def test_ribs_out_of_view_say_nothing() -> None:

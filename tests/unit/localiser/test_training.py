@@ -29,7 +29,7 @@ def crops(count: int, **changes: float) -> list[dict[str, torch.Tensor]]:
     from training.phantom.recipe import load_recipe
 
     settings = CropSettings(slices=8, rows=96, columns=96, **changes)
-    stream = iter(CropStream(load_recipe("train"), settings, seed=5))
+    stream = iter(CropStream([load_recipe("train")], settings, seed=5))
     return [next(stream) for _ in range(count)]
 
 
@@ -126,8 +126,8 @@ def test_training_is_resumed_where_it_ended(tmp_path: Path) -> None:
     small = CropSettings(slices=8, rows=64, columns=64)
     settings = FitSettings(steps=2, batch=1, workers=0, log_every=1)
     recipe = load_recipe("train")
-    fit(recipe, tmp_path, small, settings)
-    network = fit(recipe, tmp_path, small, FitSettings(steps=3, batch=1, workers=0, log_every=1))
+    fit([recipe], tmp_path, small, settings)
+    network = fit([recipe], tmp_path, small, FitSettings(steps=3, batch=1, workers=0, log_every=1))
 
     steps = [json.loads(line)["step"] for line in (tmp_path / LOG).read_text().splitlines()]
     assert steps == [1, 2, 3]

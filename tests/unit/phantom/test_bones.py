@@ -219,6 +219,24 @@ def test_only_thoracic_levels_have_ribs(spine: Spine) -> None:
     assert (canvas.maps.tissue == Tissue.MARROW).any()
 
 
+def test_necks_of_ribs_are_as_thick_as_in_people_and_the_last_more_slender(spine: Spine) -> None:
+    sizes = {}
+    for level in ("T10", "T12"):
+        bone = spine.bone(level)
+        canvas = Canvas.blank(grid_at(bone.centre + np.array([0.0, 10.0, 0.0]), (60, 60, 60)))
+        cage = replace(ribs.sample_ribs(np.random.default_rng(0), spine), stout=1.0)
+        ribs.paint_ribs(canvas, bone, cage)
+        beside = bone.centre + (bone.intact.half_width + 9.0) * bone.axes[0]
+        at = round(float(to_index(canvas.grid.affine, beside)[0]))
+        rows, columns = np.nonzero(canvas.maps.structure[at] == Structure.RIB)
+        sizes[level] = (np.ptp(rows) + 1) * PITCH[1], (np.ptp(columns) + 1) * PITCH[2], len(rows)
+    height, depth, pixels = sizes["T10"]
+    assert 10.0 < height < 15.0
+    assert 7.0 < depth < 15.0
+    assert 60.0 < pixels * PITCH[1] * PITCH[2] < 130.0
+    assert sizes["T12"][2] < 0.75 * pixels
+
+
 def test_a_dry_disc_is_darker_and_a_gas_disc_has_gas(spine: Spine) -> None:
     upper, lower = spine.bone("L3"), spine.bone("L4")
     assert upper.disc is not None

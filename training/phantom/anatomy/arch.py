@@ -395,8 +395,8 @@ def _transverse(bone: Bone, at: _Place, arch: Arch, length: float, joined: int) 
         0.3 * at.half + arch.transverse_rise,
     )
     if joined == 0:
-        tall = 4.6 if level in ("L5", "L6") else 4.0
-        return [Part(root, tip, (3.4, 2.8, tall), 0.8)]
+        tall = 6.2 if level in ("L5", "L6") else 5.4
+        return [Part(root, tip, (3.4, 3.0, tall), 0.8)]
     # A transitional process is 19 mm high or more, and meets the ala or grows into it.
     broad = Part(root, (tip[0], tip[1], tip[2] - 4.0), (5.0, 5.5, 10.5))
     if joined == 1:
