@@ -74,10 +74,17 @@ class _Answers:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """Measured signs of all levels by name, NaN where there are none, and their height losses."""
+    """What is measured of all levels.
+
+    Attributes:
+        signs: By name, NaN where there are none.
+        losses: Of height.
+        oddness: How far each level's images lie from those the model knows; 1 is the border.
+    """
 
     signs: dict[str, NDArray[np.float64]]
     losses: list[HeightLoss | None]
+    oddness: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +153,14 @@ class Scorer:
             # The runtime lets go of the interpreter: what is measured costs no time beside it.
             asked = beside.submit(self._ask, crops)
             signs = self._signs(localisation, crops)
+            oddness = self._oddness(crops)
             answers = asked.result()
         fluid = "fluid" in crops.channels
         judged = [
             level for level, each in enumerate(localisation.vertebrae) if each.level != SACRUM
         ]
         wet = values_in_bodies(localisation, crops, answers.edema_maps, judged)
-        measured = self._measure(localisation, signs, answers)
+        measured = self._measure(localisation, signs, answers, oddness)
         maps = {level: values for level, (_, values) in wet.items()}
         said = self._judge(crops, answers, measured, maps)
         levels = tuple(
@@ -220,18 +228,25 @@ class Scorer:
         contrast = measure_contrast(crops, judged, self._calibration.contrast)
         return measure_signs(crops, localisation, contrast)
 
+    def _oddness(self, crops: LevelCrops) -> tuple[float, ...]:
+        return tuple(
+            distribution_score(distribution_statistics(crop, presence), self._calibration.bounds)
+            for crop, presence in zip(crops.array, crops.presence, strict=True)
+        )
+
     def _measure(
         self,
         localisation: Localisation,
         signs: dict[str, NDArray[np.float64]],
         answers: _Answers,
+        oddness: tuple[float, ...],
     ) -> _Measured:
         """Signs and heights; bodies that look intact are what heights are compared with."""
         intact = self._calibration.is_intact(answers.heads)
         losses = height_losses(
             localisation.vertebrae, intact.tolist(), self._calibration.reference_heights_mm
         )
-        return _Measured(signs | height_signs(losses), losses)
+        return _Measured(signs | height_signs(losses), losses, oddness)
 
     def _findings(
         self,
@@ -279,8 +294,7 @@ class Scorer:
                 limits,
                 asked=calls.surer(edema.call, fracture.call),
             )
-        statistics = distribution_statistics(crops.array[level], crops.presence[level])
-        oddness = distribution_score(statistics, self._calibration.bounds)
+        oddness = measured.oddness[level]
         findings = LevelFindings(
             vertebra=vertebra,
             edema=edema,

@@ -231,7 +231,7 @@ def test_images_of_no_size_are_refused(sizes: dict[str, float]) -> None:
 
 
 def test_recipes_draw_from_seeds_of_their_own() -> None:
-    names = ("train", "validate", "stress", "rare", "rough", "low_field")
+    names = ("train", "validate", "stress", "rare", "rough", "upper", "low_field")
     recipes = [load_recipe(name) for name in names]
     ranges = sorted((r.first_seed, r.first_seed + r.seeds) for r in recipes)
     assert all(low[1] <= high[0] for low, high in pairwise(ranges))
@@ -280,3 +280,10 @@ def test_rough_teaches_on_worse_scanners_than_train_and_better_ones_than_stress(
     # Vendors and fields stay those of train: stress alone shifts them.
     assert mixes[0].vendors == mixes[1].vendors != mixes[2].vendors
     assert mixes[0].fields_t == mixes[1].fields_t
+
+
+def test_upper_teaches_on_the_scanners_of_rough_above_the_loins() -> None:
+    upper, rough = load_teaching_recipe("upper"), load_recipe("rough")
+    assert (upper.disease, upper.acquisition) == (rough.disease, rough.acquisition)
+    assert set(upper.regions) == {"cervical", "thoracic", "thoracolumbar"}
+    assert upper.regions["cervical"] > rough.regions["cervical"]
