@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=usual.workers)
     parser.add_argument("--rate", type=float, default=usual.peak_rate, help="peak learning rate")
     parser.add_argument("--start", type=Path, help="model.safetensors of a bundle to begin with")
+    parser.add_argument("--bfloat16", action="store_true", help="for CPUs with AMX")
     parser.add_argument("--seed", type=int, default=usual.seed)
     given = parser.parse_args()
     settings = FitSettings(
@@ -34,6 +35,7 @@ def main() -> None:
         minutes=given.minutes,
         batch=given.batch,
         peak_rate=given.rate,
+        bfloat16=given.bfloat16,
         workers=given.workers,
         seed=given.seed,
     )

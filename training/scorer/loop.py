@@ -44,6 +44,7 @@ class Recipe:
             third of the usual rate.
         kept: Part of the way from these weights to the learned ones at which the run ends: half
             way does as well on what was learned and better on what is shifted.
+        bfloat16: Filters in half precision, losses and weights in single; faster on a CPU with AMX.
 
     Source: Wortsman 2022, CVPR 7959 (interpolating weights before and after fine-tuning).
     """
@@ -57,6 +58,7 @@ class Recipe:
     seed: int = 1
     start: str = ""
     kept: float = 1.0
+    bfloat16: bool = False
 
 
 def train(cache: Path, out: Path, recipe: Recipe, *, resume: bool = False) -> ScorerNetwork:
@@ -98,7 +100,8 @@ def train(cache: Path, out: Path, recipe: Recipe, *, resume: bool = False) -> Sc
         chosen = np.array([order.pop() for _ in range(min(recipe.batch, len(order)))])
         for group in optimiser.param_groups:
             group["lr"] = recipe.rate * _schedule(step, recipe)
-        losses = _step(network, optimiser, augmented(pool.batch(chosen), rng), weights)
+        batch = augmented(pool.batch(chosen), rng)
+        losses = _step(network, optimiser, batch, weights, bfloat16=recipe.bfloat16)
         average.update_parameters(network)
         if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == recipe.steps:
             row = {
@@ -136,12 +139,19 @@ def _schedule(step: int, recipe: Recipe) -> float:
 
 
 def _step(
-    network: ScorerNetwork, optimiser: torch.optim.Optimizer, batch: Batch, weights: Tensor
+    network: ScorerNetwork,
+    optimiser: torch.optim.Optimizer,
+    batch: Batch,
+    weights: Tensor,
+    *,
+    bfloat16: bool,
 ) -> Losses:
     network.train()
     crops = torch.from_numpy(batch.crops).to(memory_format=torch.channels_last_3d)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+        edema_map, heads = network(crops, torch.from_numpy(batch.presence))
     losses = batch_losses(
-        network(crops, torch.from_numpy(batch.presence)),
+        (edema_map.float(), heads.float()),
         torch.from_numpy(batch.targets),
         (torch.from_numpy(batch.edema_map), torch.from_numpy(batch.counts)),
         weights,
@@ -221,6 +231,7 @@ def main() -> None:
     parser.add_argument("--start", default="", help="weights to begin from")
     parser.add_argument("--kept", type=float, default=Recipe().kept, help="see Recipe.kept")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--bfloat16", action="store_true", help="for CPUs with AMX")
     parser.add_argument("--resume", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -230,6 +241,7 @@ def main() -> None:
         average=arguments.average,
         start=arguments.start,
         kept=arguments.kept,
+        bfloat16=arguments.bfloat16,
     )
     train(arguments.cache, arguments.out, recipe, resume=arguments.resume)
 

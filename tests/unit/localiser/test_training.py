@@ -136,6 +136,30 @@ def test_training_is_resumed_where_it_ended(tmp_path: Path) -> None:
         assert torch.equal(value, stored[name])
 
 
+def test_half_precision_of_filters_leaves_weights_in_single(tmp_path: Path) -> None:
+    from training.localiser.crops import CropSettings
+    from training.localiser.fit import FitSettings, fit
+    from training.phantom.recipe import load_recipe
+
+    small = CropSettings(slices=8, rows=64, columns=64)
+    whole, half = (
+        fit(
+            [load_recipe("train"), load_recipe("rough")],
+            tmp_path / str(bfloat16),
+            small,
+            FitSettings(steps=2, batch=1, workers=0, averaging=0.0, bfloat16=bfloat16),
+        ).state_dict()
+        for bfloat16 in (False, True)
+    )
+    for name, value in half.items():
+        assert value.dtype == whole[name].dtype
+        assert torch.isfinite(value).all()
+    # The same crops and nearly the same steps: what is learned differs by rounding alone.
+    weight = "stem.conv.weight"
+    assert not torch.equal(half[weight], whole[weight])
+    assert torch.allclose(half[weight], whole[weight], atol=0.01)
+
+
 def test_learning_rate_rises_then_falls_to_nearly_nothing() -> None:
     from training.localiser.fit import FitSettings, learning_rate
 

@@ -424,6 +424,25 @@ def test_a_run_ends_part_of_the_way_from_where_it_began(tmp_path: Path, levels: 
     assert moved > 0.0
 
 
+def test_half_precision_of_filters_moves_weights_as_single_does(
+    tmp_path: Path, levels: LevelSet
+) -> None:
+    (tmp_path / "cache").mkdir()
+    save_levels(tmp_path / "cache" / "case-1.npz", levels)
+    single, half = (
+        train(
+            tmp_path / "cache",
+            tmp_path / str(bfloat16),
+            Recipe(steps=1, batch=2, average=0.0, warm_up=1, rate=1e-3, bfloat16=bfloat16),
+        ).state_dict()
+        for bfloat16 in (False, True)
+    )
+    moved = [(single[name] - value).abs().max() for name, value in half.items()]
+    assert all(value.dtype == single[name].dtype for name, value in half.items())
+    # One step of AdamW moves a weight by its rate at most, so two steps by no more than twice that.
+    assert 0.0 < max(moved) <= 2.2e-3
+
+
 @pytest.mark.parametrize(
     ("edema", "fracture", "bright", "possible"),
     [
