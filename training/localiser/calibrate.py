@@ -50,6 +50,13 @@ SHARPNESS: Final = (0.35, 0.5, 0.7, 1.0)
 ANCHOR_ODDS: Final = (0.5, 1.0, 2.0, 3.0)
 """Weights of the anchors' evidence, and odds before it is seen, that are tried."""
 
+DOUBTFUL: Final = (0.75, 0.8, 0.85)
+"""Sureness under which a numbering is doubtful, that is tried. More would flag a quarter of the real
+scans, on which ribs are seldom found."""
+
+FLAGGED: Final = 0.1
+"""Part of the scans named right that may be flagged, so that variants are."""
+
 LEAST_PROBABLE: Final = 1e-3
 """What is less probable surprises no more: some truths are out of anybody's sight."""
 
@@ -134,7 +141,7 @@ def fitted(counted: Counted, usual: LevelSettings) -> LevelSettings:
     if len(counted.confidence) >= FEWEST:
         lowest = float(np.percentile(counted.confidence, UNLIKE_PERCENT))
         settings = replace(settings, least_confidence=round(lowest, 4))
-    return as_sure_as_right(counted.chains, settings)
+    return _doubtful(counted.chains, as_sure_as_right(counted.chains, settings))
 
 
 def _ribs_seen(counted: Counted, settings: LevelSettings) -> LevelSettings:
@@ -189,6 +196,26 @@ def as_sure_as_right(chains: Sequence[TrueChain], settings: LevelSettings) -> Le
         if sharpness <= settings.sharpness and odds <= settings.anchor_odds
     ]
     return min(tried, key=lambda one: surprise(chains, one))
+
+
+def _doubtful(chains: Sequence[TrueChain], settings: LevelSettings) -> LevelSettings:
+    """The largest limit of sureness that flags few of the scans that are named right."""
+    namings = [(c, name_levels(c.seen, c.centres_lps_mm, settings)) for c in chains]
+    sure = np.array(
+        [
+            naming.sureness
+            for chain, naming in namings
+            if naming.anchor is not Anchor.NONE
+            and all(
+                level is None or (names and names[0].level == level)
+                for level, names in zip(chain.levels, naming.names, strict=True)
+            )
+        ]
+    )
+    if len(sure) < FEWEST:
+        return settings
+    kept = [limit for limit in DOUBTFUL if (sure < limit).mean() <= FLAGGED]
+    return replace(settings, doubtful=max(kept, default=settings.doubtful))
 
 
 def surprise(chains: Sequence[TrueChain], settings: LevelSettings) -> float:

@@ -130,3 +130,21 @@ def test_the_sacrum_counts_as_seen_from_a_share_that_no_other_body_reaches() -> 
     # Where L5 often looks like S1 the default is as far as it goes.
     often = [Body("L5", np.nan, 0.5) for _ in range(40)]
     assert fitted(Counted((*sacral, *clean, *often), ()), usual) == usual
+
+
+def test_a_numbering_is_doubtful_from_a_limit_that_flags_few_that_are_right() -> None:
+    from training.localiser.calibrate import DOUBTFUL, Counted, fitted
+
+    sure = [chain_ending_in("S1", 0.9) for _ in range(40)]
+    faint = chain_ending_in("S1", 0.3)
+    least = named(faint, LevelSettings())
+    assert DOUBTFUL[0] < least < DOUBTFUL[-1]
+
+    few = fitted(Counted((), (), (*sure, faint)), LevelSettings())
+    many = fitted(Counted((), (), (*sure, *[faint] * 20)), LevelSettings())
+    wrong = fitted(Counted((), (), (*sure, *[chain_ending_in("L5", 0.3)] * 5)), LevelSettings())
+
+    assert few.doubtful == DOUBTFUL[-1]
+    assert many.doubtful < DOUBTFUL[-1]
+    # What is named wrong should be flagged: it does not count against the limit.
+    assert wrong.doubtful == DOUBTFUL[-1]
