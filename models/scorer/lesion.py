@@ -75,7 +75,8 @@ def _describe(
             values[level] = float(bright[third == which].mean())
     front, behind = quantiles(back, (0.02, 0.98))
     depth = (back - front) / max(behind - front, 1e-6)
-    found.posterior[level] = float(bright[depth >= 0.75].mean())
+    if np.any(depth >= 0.75):
+        found.posterior[level] = float(bright[depth >= 0.75].mean())
     if bright.sum() < FEWEST:
         return
     heads = head[bright]

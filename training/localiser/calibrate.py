@@ -51,8 +51,8 @@ ANCHOR_ODDS: Final = (0.5, 1.0, 2.0, 3.0)
 """Weights of the anchors' evidence, and odds before it is seen, that are tried."""
 
 DOUBTFUL: Final = (0.75, 0.8, 0.85)
-"""Sureness under which a numbering is doubtful, that is tried. More would flag a quarter of the real
-scans, on which ribs are seldom found."""
+"""Limits of sureness under which a numbering is doubtful, that are tried. A higher one would flag a
+quarter of the real scans, on which ribs are seldom found."""
 
 FLAGGED: Final = 0.1
 """Part of the scans named right that may be flagged, so that variants are."""

@@ -64,7 +64,7 @@ class CropSettings:
     scale: float = 1.15
     ragged: float = 0.3
     spoilt: float = 0.08
-    cut_through: float = 0.25
+    cut_through: float = 0.35
 
 
 @dataclass(frozen=True, slots=True)
