@@ -128,6 +128,10 @@ SLIVER: Final = 0.25
 """Part of its neighbours' volume under which a body that the image cuts is a sliver."""
 
 
+AXIS_LEAST: Final = 0.8
+"""C2 with its dens is no smaller than this part of the bodies under it."""
+
+
 def trusted(
     shares: NDArray[np.float64], volumes_ml: NDArray[np.float64], cut: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
@@ -139,6 +143,21 @@ def trusted(
     for i in np.flatnonzero(cut):
         near = np.r_[volumes_ml[max(0, i - 3) : i], volumes_ml[i + 1 : i + 4]]
         if len(near) and volumes_ml[i] < SLIVER * float(np.median(near)):
+            kept[i] = 0.0
+    return kept
+
+
+def trusted_axis(
+    shares: NDArray[np.float64], volumes_ml: NDArray[np.float64], cut: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Shares of C2; none for a body that the image cuts, or that is too small to have a dens.
+
+    Where the image ends among the bodies of neck or chest, the last one often looks like C2.
+    """
+    kept = np.where(cut, 0.0, shares)
+    for i in np.flatnonzero(kept > 0.0):
+        below = volumes_ml[i + 1 : i + 4]
+        if len(below) and volumes_ml[i] < AXIS_LEAST * float(np.median(below)):
             kept[i] = 0.0
     return kept
 

@@ -22,7 +22,7 @@ from models.geometry import to_lps
 from models.localiser.bodies import chain_directions, measure
 from models.localiser.chain import backbone, discs_above, rejoined
 from models.localiser.classes import Structure
-from models.localiser.evidence import LevelSettings, Seen, trusted
+from models.localiser.evidence import LevelSettings, Seen, trusted, trusted_axis
 from models.localiser.exactness import SizeSpread
 from models.localiser.instances import (
     Candidate,
@@ -172,7 +172,7 @@ class Localiser:
         cut = np.array([body.cut for body in chain], bool)
         seen = Seen(
             s1_shares=trusted(np.array([body.s1_share for body in chain]), volumes, cut),
-            c2_shares=trusted(np.array([body.c2_share for body in chain]), volumes, cut),
+            c2_shares=trusted_axis(np.array([body.c2_share for body in chain]), volumes, cut),
             volumes_ml=volumes,
             discs_ml=discs_above(chain, probability[Structure.DISC], grid.spacing_mm),
             landmarks=marks,

@@ -50,7 +50,7 @@ SHARPNESS: Final = (0.35, 0.5, 0.7, 1.0)
 ANCHOR_ODDS: Final = (0.5, 1.0, 2.0, 3.0)
 """Weights of the anchors' evidence, and odds before it is seen, that are tried."""
 
-DOUBTFUL: Final = (0.75, 0.8, 0.85)
+DOUBTFUL: Final = (0.75, 0.8)
 """Limits of sureness under which a numbering is doubtful, that are tried. A higher one would flag a
 quarter of the real scans, on which ribs are seldom found."""
 

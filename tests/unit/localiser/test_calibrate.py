@@ -136,13 +136,13 @@ def test_a_numbering_is_doubtful_from_a_limit_that_flags_few_that_are_right() ->
     from training.localiser.calibrate import DOUBTFUL, Counted, fitted
 
     sure = [chain_ending_in("S1", 0.9) for _ in range(40)]
-    faint = chain_ending_in("S1", 0.3)
+    faint = chain_ending_in("S1", 0.2)
     least = named(faint, LevelSettings())
     assert DOUBTFUL[0] < least < DOUBTFUL[-1]
 
     few = fitted(Counted((), (), (*sure, faint)), LevelSettings())
     many = fitted(Counted((), (), (*sure, *[faint] * 20)), LevelSettings())
-    wrong = fitted(Counted((), (), (*sure, *[chain_ending_in("L5", 0.3)] * 5)), LevelSettings())
+    wrong = fitted(Counted((), (), (*sure, *[chain_ending_in("L5", 0.2)] * 5)), LevelSettings())
 
     assert few.doubtful == DOUBTFUL[-1]
     assert many.doubtful < DOUBTFUL[-1]

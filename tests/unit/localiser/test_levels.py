@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.anatomy import LEVELS
 from models.findings import Anchor
-from models.localiser.evidence import STATES, LevelSettings, Seen, trusted
+from models.localiser.evidence import STATES, LevelSettings, Seen, trusted, trusted_axis
 from models.localiser.landmarks import Landmarks
 from models.localiser.levels import Naming, Told, missing_between, name_levels
 
@@ -105,6 +105,18 @@ def test_a_sliver_at_the_edge_of_the_image_is_no_anchor() -> None:
     assert trusted(shares, half, cut).tolist() == shares.tolist()  # half a sacrum is one
     assert trusted(np.array([0.9]), np.array([1.0]), np.array([True])).tolist() == [0.9]
     assert shares[-1] == 0.4
+
+
+def test_c2_is_whole_and_no_smaller_than_the_bodies_under_it() -> None:
+    shares = np.array([0.9, 0.0, 0.0, 0.0])
+    volumes = np.array([2.8, 1.4, 1.7, 2.0])
+    whole, cut = np.zeros(4, bool), np.array([True, False, False, False])
+
+    assert trusted_axis(shares, volumes, whole).tolist() == shares.tolist()
+    assert not trusted_axis(shares, volumes, cut).any()
+    # A body of the chest at the end of the image, and one of no neighbours to compare it with.
+    assert not trusted_axis(shares, np.array([1.3, 2.5, 3.4, 4.5]), whole).any()
+    assert trusted_axis(shares[:1], volumes[:1], whole[:1]).tolist() == [0.9]
 
 
 def test_no_bodies() -> None:
