@@ -16,6 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from models.findings import BodySize
 from models.geometry import Affine, to_lps
 
+FAINT: Final = 0.05
+"""Probability from which on a voxel counts for a body's centre, by how much more it has."""
+
 SLAB_MM: Final = 9.0
 """Thickness of the mid-sagittal part on which heights and depth are read."""
 
@@ -87,10 +90,9 @@ def measure(
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     unit = affine[:3, :3] / spacing
     mask = occupancy > 0.5
-    weights = np.where(mask, occupancy, 0.0)
-    places = np.argwhere(mask)
-    weight = weights[mask].astype(np.float64)
-    centre = weight @ places / weight.sum()
+    # Slices are thick: one that comes or goes at one half would move the centre by a millimetre.
+    weights = np.clip(occupancy - FAINT, 0.0, None)
+    centre = _mean_place(weights)
     head = np.linalg.solve(unit, chain_direction)
     plane = _Plane.of(_slab(occupancy, float(centre[0]), float(spacing[0])), spacing[1:])
     chain_up = _unit(head[1:]) if np.linalg.norm(head[1:]) > 1e-6 else np.array([-1.0, 0.0])
@@ -118,6 +120,13 @@ def measure(
         axes_lps=np.stack([np.cross(lps_back, lps_head), lps_back, lps_head]),
         size=size,
     )
+
+
+def _mean_place(weights: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(3,) mean index of a block by weight."""
+    places = np.argwhere(weights > 0.0)
+    weight = weights[weights > 0.0].astype(np.float64)
+    return np.asarray(weight @ places / weight.sum())
 
 
 @dataclass(frozen=True, slots=True)
