@@ -181,7 +181,8 @@ def model_card(figures: Mapping[str, Any]) -> ModelCard:
             "operating points were chosen; that its upper threshold of edema counts calls as "
             "served, and lets 2 % of sound bodies pass, was decided with edema put into the water "
             "images of volunteers in view; that edema is weighed with measured signs was kept when "
-            "these did not speak against it. Fracture and etiology have not been tried on labelled "
-            "real scans at all.",
+            "these did not speak against it, and weights part of the way from those of the version "
+            "before were taken when those at its end called one body fewer. Fracture and etiology "
+            "have not been tried on labelled real scans at all.",
         ),
     )
