@@ -113,7 +113,7 @@ def discs_above(
 def rejoined(
     labels: NDArray[np.uint8], chain: Sequence[Candidate], spacing_mm: NDArray[np.float64]
 ) -> list[Candidate]:
-    """Join two parts of one body: far too near for two, and together no more than one.
+    """Join two parts of one body: far too near for two, together no more than one, both cut or not.
 
     Args:
         labels: Changed in place: the joined body has the label of its larger part.
@@ -132,7 +132,9 @@ def rejoined(
         volumes = np.array([body.volume_ml for body in bodies])
         together = volumes[i] + volumes[i + 1]
         usual = np.median(np.delete(volumes, [i, i + 1])[max(0, i - 2) : i + 2])
-        if steps[i] < JOIN_STEP * np.median(others) and together < JOIN_VOLUME * usual:
+        # What is left of the next body where the image ends is near, and no part of this one.
+        alike = bodies[i].cut == bodies[i + 1].cut
+        if alike and steps[i] < JOIN_STEP * np.median(others) and together < JOIN_VOLUME * usual:
             bodies[i : i + 2] = [_joined(labels, bodies[i], bodies[i + 1])]
         else:
             i += 1
