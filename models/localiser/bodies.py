@@ -91,7 +91,8 @@ def measure(
     unit = affine[:3, :3] / spacing
     mask = occupancy > 0.5
     # Slices are thick: one that comes or goes at one half would move the centre by a millimetre.
-    weights = np.clip(occupancy - FAINT, 0.0, None)
+    # In the plane the rim adds nothing, and at the edge of the image it lies on one side alone.
+    weights = np.clip(occupancy - FAINT, 0.0, None) * mask.any(axis=0)
     centre = _mean_place(weights)
     head = np.linalg.solve(unit, chain_direction)
     plane = _Plane.of(_slab(occupancy, float(centre[0]), float(spacing[0])), spacing[1:])
