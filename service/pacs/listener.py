@@ -20,6 +20,7 @@ import structlog
 from pydicom import config as pydicom_config
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, evt
 from pynetdicom import _config as pynetdicom_config
+from pynetdicom import association as pynetdicom_association
 from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.presentation import NonPatientObjectPresentationContexts
@@ -30,6 +31,7 @@ from service.audit import Trail
 from service.logs import Pseudonyms
 from service.pacs.incoming import Diary, Receiving, Reception
 from service.pacs.receiving import ReceiveFolder
+from service.pacs.waiting import let_wait, provider_of
 from service.settings import ListenerSettings
 
 log = structlog.get_logger()
@@ -151,6 +153,8 @@ class Listener:
 
         for owner, name, value in (
             (threading, "excepthook", note_failure),
+            # Its own threads look for what comes a thousand times a second.
+            (pynetdicom_association, "DULServiceProvider", provider_of),
             # Its own log quotes what was received.
             (pynetdicom_config, "LOG_HANDLER_LEVEL", "none"),
             # Vendors' private classes included: a study must not fail at its sender because of an
@@ -168,6 +172,7 @@ class Listener:
 
     def _welcome(self, event: Any) -> None:  # noqa: ANN401
         """Be there before an association begins."""
+        let_wait(event.assoc)
         diary = Diary(self._trail, event.assoc.requestor, self._pseudonyms)
         reception = Reception(event.assoc, self._folder, self._receiving, diary)
         if self._server is not None:

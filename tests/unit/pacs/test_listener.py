@@ -114,6 +114,27 @@ def test_echo_and_store(listener: Listener, tmp_path: Path) -> None:
     assert got.file_meta.MediaStorageSOPInstanceUID == sent.SOPInstanceUID
 
 
+def test_nothing_is_waited_for_that_has_come(
+    make_listener: ListenerMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads that look every minute still answer at once: they are told, and need not look."""
+    monkeypatch.setattr("service.pacs.waiting.LOOKS_S", 60.0)
+    listener = make_listener(timeout_s=50)
+    entity = AE("MR1")
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 20
+    entity.add_requested_context(Verification)
+    entity.add_requested_context(MRImageStorage, [ExplicitVRLittleEndian])
+    for number in range(3):
+        association = entity.associate("127.0.0.1", listener.port, ae_title="ACUITY")
+        assert association.is_established
+        assert association.send_c_echo().Status == SUCCESS
+        for instance in instances(3):
+            assert association.send_c_store(instance).Status == SUCCESS
+        association.release()
+        assert association.is_released, number
+    assert len(stored(tmp_path)) == 3
+
+
 def test_an_instance_is_on_disk_when_it_is_acknowledged(listener: Listener, tmp_path: Path) -> None:
     with associated(listener) as association:
         for number, sent in enumerate(instances(3), start=1):
