@@ -242,8 +242,11 @@ def _rate(hits: NDArray[np.bool_]) -> float:
     return round(float((hits.sum() + 1) / (len(hits) + 2)), 3)
 
 
-def size_spread(cases: Sequence[Case], localiser: Localiser) -> SizeSpread:
-    """Robust standard deviations of measured sizes against the same measurement of the truth."""
+def size_spread(cases: Sequence[Case], localiser: Localiser) -> SizeSpread | None:
+    """Robust standard deviations of measured sizes against the same measurement of the truth.
+
+    None where too few bodies are found to say.
+    """
     errors: list[tuple[float, ...]] = []
     for case in cases:
         found = localiser(StudyVolumes(case.volume, {case.volume.role: case.volume}))
@@ -258,6 +261,8 @@ def size_spread(cases: Sequence[Case], localiser: Localiser) -> SizeSpread:
             true = measure_mask(case.body == index, found.affine, direction)
             if true is not None and body.size is not None:
                 errors.append(_apart(body.size, true))
+    if len(errors) < FEWEST:
+        return None
     middle, part = (3, 1.4826)
     spread = part * np.median(np.abs(np.array(errors)), axis=0)
     return SizeSpread(
@@ -290,10 +295,10 @@ def main() -> int:
     recipe = load_recipe("validate")
     cases = [draw_case(recipe, FIRST + number) for number in range(given.count)]
     localiser = open_localiser(given.bundle_dir, given.checkpoint)
-    calibration = {
-        "levels": asdict(fitted(count(cases, localiser), LevelSettings())),
-        "size_spread": asdict(size_spread(cases, localiser)),
-    }
+    calibration = {"levels": asdict(fitted(count(cases, localiser), LevelSettings()))}
+    spread = size_spread(cases, localiser)
+    if spread is not None:
+        calibration["size_spread"] = asdict(spread)
     given.out.write_text(json.dumps(calibration, indent=2))
     sys.stdout.write(given.out.read_text() + "\n")
     return 0

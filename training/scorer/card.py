@@ -127,8 +127,12 @@ def _training_data(figures: Mapping[str, Any]) -> str:
             f"{figures['weighing_levels']} levels ({_studies(figures['weighing_studies'])}) that "
             "it did not learn from"
         )
+    also = ""
+    if "calibration_studies" in figures:
+        also = f", those of {_studies(figures['calibration_studies'])} among them"
     return (
-        f"{learned}; calibrated on {figures['calibration_levels']} other levels. No patient data."
+        f"{learned}; calibrated on {figures['calibration_levels']} other levels{also}. "
+        "No patient data."
     )
 
 

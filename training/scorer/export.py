@@ -1,7 +1,7 @@
 """From a finished run to a bundle: calibrate, evaluate, write the card, export, check parity.
 
 python -m training.scorer.export --run RUN --cache CACHE --held-out HELD --stress STRESS \
-    --weighing FRESH --store DIR
+    --weighing FRESH --calibrating ROUGH --store DIR
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,29 +72,42 @@ def whole(cache: Path) -> LevelPool:
     return pool
 
 
-def finish(
-    run: Path,
-    cache: Path,
-    held_out: Path,
-    stress: Path | None = None,
-    weighing: Path | None = None,
-) -> tuple[FittedCalibration, dict[str, Any]]:
-    """Calibrate and evaluate a run; both are also written into its folder.
+@dataclass(frozen=True, slots=True)
+class Crops:
+    """Folders of crops that a run is finished with.
 
-    Args:
-        run: Run folder.
-        cache: Crops of the training cases.
-        held_out: Crops of held-out cases.
-        stress: Crops of cases of the recipe `stress`, for figures under "stress" only.
-        weighing: Crops of cases that the network did not learn from, for the combination of its
-            answers with measured signs; None for a bundle without.
+    Attributes:
+        learned: Of the training cases.
+        held_out: Of cases of which one half calibrates, the other gives the figures.
+        stress: Of cases of the recipe `stress`, for figures under "stress" only.
+        weighing: Of cases that the network did not learn from, for the combination of its answers
+            with measured signs; None for a bundle without.
+        calibrating: Of more cases to calibrate on, from worse scanners, say: probabilities and
+            sets that keep their word only on scanners like those of training keep it nowhere else.
     """
+
+    learned: Path
+    held_out: Path
+    stress: Path | None = None
+    weighing: Path | None = None
+    calibrating: Path | None = None
+
+
+def finish(run: Path, crops: Crops) -> tuple[FittedCalibration, dict[str, Any]]:
+    """Calibrate and evaluate a run; both are also written into its folder."""
     network = load_run(run)
-    calibration_half, test_half = halves(held_out)
-    training = LevelPool(cache, "train")
+    calibration, test_half = halves(crops.held_out)
+    figures: dict[str, Any] = {}
+    chosen_on = CHOSEN_ON
+    if crops.calibrating is not None:
+        calibration.folder = crops.calibrating
+        calibration.refresh()
+        figures["calibration_studies"] = drawn_from(crops.calibrating)
+        chosen_on = f"{CHOSEN_ON}, and cases of {', '.join(figures['calibration_studies'])}"
+    training = LevelPool(crops.learned, "train")
     training.refresh()
-    levels = None if weighing is None else whole(weighing)
-    fitted = fit_calibration(network, calibration_half, training, CHOSEN_ON, levels)
+    levels = None if crops.weighing is None else whole(crops.weighing)
+    fitted = fit_calibration(network, calibration, training, chosen_on, levels)
     metadata = {
         SECTION: {
             "calibration": fitted.calibration,
@@ -101,21 +115,21 @@ def finish(
         }
     }
     (run / "calibration.json").write_text(json.dumps(metadata, indent=1))
-    figures = beside_baselines(network, test_half, training, metadata)
+    figures |= beside_baselines(network, test_half, training, metadata)
     figures["training_levels"] = len(training.crops)
-    figures["training_studies"] = drawn_from(cache)
+    figures["training_studies"] = drawn_from(crops.learned)
     how = json.loads((run / "recipe.json").read_text())
     figures["steps"] = how["steps"]
     start = Path(how["start"]) if how["start"] else None
     figures["begun_with"] = start and start.parent.name
     figures["begun_data"] = start and _data_of(start.with_name(METADATA))
     figures["kept"] = how["kept"]
-    if weighing is not None and levels is not None:
+    if crops.weighing is not None and levels is not None:
         figures["weighing_levels"] = len(levels.crops)
-        figures["weighing_studies"] = drawn_from(weighing)
-    figures["calibration_levels"] = len(calibration_half.crops)
-    if stress is not None:
-        figures["stress"] = beside_baselines(network, whole(stress), training, metadata)
+        figures["weighing_studies"] = drawn_from(crops.weighing)
+    figures["calibration_levels"] = len(calibration.crops)
+    if crops.stress is not None:
+        figures["stress"] = beside_baselines(network, whole(crops.stress), training, metadata)
     (run / "figures.json").write_text(json.dumps(figures, indent=1))
     return fitted, figures
 
@@ -224,19 +238,21 @@ def main() -> None:
     parser.add_argument("--held-out", type=Path, required=True, help="crops of held-out cases")
     parser.add_argument("--stress", type=Path, help="crops of shifted cases, for figures only")
     parser.add_argument("--weighing", type=Path, help="crops of cases the network never saw")
+    parser.add_argument("--calibrating", type=Path, help="crops of more cases to calibrate on")
     parser.add_argument("--store", type=Path, help="folder of bundles; without it nothing is made")
     parser.add_argument("--version", default="0.1.0")
     parser.add_argument("--changes", default="First version.")
     arguments = parser.parse_args()
     if arguments.store is not None:
         require_free(arguments.store, "scorer", arguments.version)
-    fitted, figures = finish(
-        arguments.run,
+    crops = Crops(
         arguments.cache,
         arguments.held_out,
         arguments.stress,
         arguments.weighing,
+        arguments.calibrating,
     )
+    fitted, figures = finish(arguments.run, crops)
     if arguments.store is not None:
         about = (arguments.version, arguments.changes)
         install(arguments.run, arguments.held_out, arguments.store, fitted, figures, about)

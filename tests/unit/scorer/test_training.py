@@ -36,7 +36,7 @@ from training.scorer.calibrate import (
 from training.scorer.conformal import conformal_quantile
 from training.scorer.evaluate import judge, network_of
 from training.scorer.evaluate import told as judged_as_text
-from training.scorer.export import draft_of, finish
+from training.scorer.export import Crops, draft_of, finish
 from training.scorer.loop import Recipe, train
 from training.scorer.losses import batch_losses, matched_weights, positive_weights
 from training.scorer.page import page
@@ -363,16 +363,20 @@ def test_a_run_becomes_metadata_the_scorer_reads(levels: LevelSet, tmp_path: Pat
         save_levels(held_out / f"case-000000{number}.npz", replace(levels, targets=answered))
     torch.manual_seed(0)
     save_file(ScorerNetwork().state_dict(), run / "last.safetensors")
-    fitted, figures = finish(run, cache, held_out)
+    fitted, figures = finish(run, Crops(cache, held_out))
+    calibrated = figures["calibration_levels"]
     anew = draft_of("0.0.1", fitted, figures, "Test.").card.training_data
     assert "studies), 9 steps; calibrated on" in anew
     begun = Recipe(steps=7, start="bundles/scorer/0.0.0/model.safetensors", kept=0.5)
     (run / "recipe.json").write_text(json.dumps(asdict(begun)))
-    fitted, figures = finish(run, cache, held_out)
+    fitted, figures = finish(run, Crops(cache, held_out, calibrating=cache))
     draft = draft_of("0.0.1", fitted, figures, "Test.")
     assert draft.outputs["heads"]["num_channels"] == len(HEADS)
     learned = draft.card.training_data
     assert "(1 of the recipe `rare` studies), 7 steps, begun with the weights of 0.0.0" in learned
+    assert figures["calibration_levels"] > calibrated
+    assert "levels, those of 1 of the recipe `rare` studies among them. No" in learned
+    assert draft.calibration["fitted_on"].endswith("calibration half, and cases of rare")
     read = read_calibration(
         {SECTION: {"calibration": draft.calibration, "operating_points": draft.operating_points}}
     )
