@@ -46,7 +46,8 @@ class Landmarks:
     """Beside a chain of n bodies, cranial to caudal.
 
     Attributes:
-        ribs_ml: (n,) volume of rib beside each body; NaN where the stack does not reach there.
+        ribs_ml: (n,) volume of rib beside each body; NaN where the stack does not reach there, and
+            for a body without one that the image cuts, whose rib may lie beyond the edge.
         conus: Where the cord ends: 0 at the centre of the first body, 1 at that of the second;
             None when its end is not in view.
     """
@@ -75,10 +76,10 @@ def find_landmarks(
     if len(centres) < 2:
         return Landmarks(np.full(len(centres), np.nan), None)
     width_mm = (rib.shape[0] - 1) * float(spacing_mm[0])
-    return Landmarks(
-        _ribs_beside(centres, np.argwhere(rib > 0.5) * spacing_mm, spacing_mm, width_mm),
-        _conus(centres, cord, canal, spacing_mm),
-    )
+    ribs = _ribs_beside(centres, np.argwhere(rib > 0.5) * spacing_mm, spacing_mm, width_mm)
+    cut = np.array([body.cut for body in chain], bool)
+    ribs[cut & (ribs == 0.0)] = np.nan
+    return Landmarks(ribs, _conus(centres, cord, canal, spacing_mm))
 
 
 def _ribs_beside(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -59,6 +61,18 @@ def test_a_narrow_stack_shows_no_ribs_and_says_so() -> None:
     marks = find_landmarks(bodies, empty()[narrow], empty()[narrow], canal()[narrow], SPACING)
 
     assert np.isnan(marks.ribs_ml).all()
+
+
+def test_the_rib_of_a_body_that_the_image_cuts_may_lie_beyond_its_edge() -> None:
+    rib = empty()
+    rib[2:4, 160:166, 50:58] = 0.8  # the last body
+    bodies = chain()
+    bodies[0], bodies[-1] = (replace(bodies[i], cut=True) for i in (0, -1))
+
+    marks = find_landmarks(bodies, rib, empty(), canal(), SPACING)
+
+    assert np.isnan(marks.ribs_ml).tolist() == [True, False, False, False, False]
+    assert marks.ribs_ml[-1] > 0.3
 
 
 @pytest.mark.parametrize(("end", "expected"), [(62, 1.0), (79, 1.5), (95, 2.0)])
