@@ -2,8 +2,8 @@
 
 Each of its two threads sleeps for a millisecond between two looks. That is a millisecond or two for
 every instance, more on a busy machine, and a third of a core for ten connections that are open and
-silent. Here the one waits for the peer or for something to send, the other for a
-message; both still look from time to time for what nobody tells them of, such as a timeout.
+silent. Here the one waits for the peer or for something to send, the other for a message; both
+still look from time to time for what nobody tells them of, such as a timeout.
 """
 
 from __future__ import annotations
