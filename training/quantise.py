@@ -43,7 +43,7 @@ def in_eight_bits(graph: bytes, examples: Sequence[Tensors]) -> bytes:
         onnx.load_from_string(graph),
         nncf.Dataset(list(examples)),
         subset_size=len(examples),
-        # Filter by filter, those before it in eight bits already: a third less error in the votes.
+        # Filter by filter, those before it in eight bits already.
         fast_bias_correction=False,
         advanced_parameters=AdvancedQuantizationParameters(overflow_fix=OverflowFix.ENABLE),
     )
