@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.anatomy import LEVELS, LUMBAR, THORACIC
-from models.localiser.landmarks import Landmarks
+from models.localiser.landmarks import RIB_ML, Landmarks
 
 BELOW_S1: Final = len(LEVELS)
 """State of a body-like segment under S1 (S2 of a lumbarised sacrum): found, not a level."""
@@ -76,7 +76,7 @@ class LevelSettings:
     anchor_odds: float = 3.0
     below_s1: float = 0.2
     legible: float = 0.4
-    rib_ml: float = 0.15
+    rib_ml: float = RIB_ML
     rib_clear_ml: float = 0.6
     rib_thoracic: float = 0.95
     rib_last: float = 0.85

@@ -25,6 +25,9 @@ those of the last two pairs on the body itself."""
 SIDE_SEEN_MM: Final = 26.0
 """A stack shows ribs beside a body when it goes this far to at least one side."""
 
+RIB_ML: Final = 0.15
+"""So much of what is called rib counts as one."""
+
 CORD_MM2: Final = 8.0
 """Less cord than this in a row (over all slices) is none."""
 
@@ -47,7 +50,8 @@ class Landmarks:
 
     Attributes:
         ribs_ml: (n,) volume of rib beside each body; NaN where the stack does not reach there, and
-            for a body without one that the image cuts, whose rib may lie beyond the edge.
+            for a body without one (`RIB_ML`) that the image cuts, whose rib may lie beyond the
+            edge.
         conus: Where the cord ends: 0 at the centre of the first body, 1 at that of the second;
             None when its end is not in view.
     """
@@ -78,7 +82,7 @@ def find_landmarks(
     width_mm = (rib.shape[0] - 1) * float(spacing_mm[0])
     ribs = _ribs_beside(centres, np.argwhere(rib > 0.5) * spacing_mm, spacing_mm, width_mm)
     cut = np.array([body.cut for body in chain], bool)
-    ribs[cut & (ribs == 0.0)] = np.nan
+    ribs[cut & (ribs < RIB_ML)] = np.nan
     return Landmarks(ribs, _conus(centres, cord, canal, spacing_mm))
 
 

@@ -6,7 +6,7 @@ the left, rows downwards along the body's own axis, columns to the back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -85,6 +85,10 @@ def fluid_sensitive(study: StudyVolumes) -> Volume | None:
     return None
 
 
+Ready = Callable[[NDArray[np.float32], NDArray[np.float32]], object]
+"""Takes (level, channel, *CROP_SHAPE) crops and their (level, len(PRESENCE)) presence."""
+
+
 def crop_affine(vertebra: Vertebra, slice_direction: NDArray[np.float64]) -> Affine:
     """Grid of a vertebra's crop.
 
@@ -151,12 +155,16 @@ def presence_of(channels: dict[str, Channel]) -> NDArray[np.float32]:
     return np.array([name in there for name in PRESENCE], dtype=np.float32)
 
 
-def extract_crops(study: StudyVolumes, localisation: Localisation) -> LevelCrops:
+def extract_crops(
+    study: StudyVolumes, localisation: Localisation, ready: Ready | None = None
+) -> LevelCrops:
     """Cut one crop per vertebra out of every series of a study.
 
     Args:
         study: The chosen volumes.
         localisation: Bodies on the reference grid.
+        ready: Given the crops of each half of the levels, and their presence, once they are cut, so
+            that a network may begin on the first ones; not called where no series has signal.
 
     Returns:
         Crops in the order of `localisation.vertebrae`; channels without a series are zero.
@@ -170,12 +178,16 @@ def extract_crops(study: StudyVolumes, localisation: Localisation) -> LevelCrops
     affines = np.array(
         [crop_affine(vertebra, slice_direction) for vertebra in localisation.vertebrae]
     ).reshape(count, 4, 4)
-    for level, vertebra in enumerate(localisation.vertebrae):
-        for group in groups:
-            columns = [CHANNELS.index(channel.name) for channel in group]
-            array[level, columns] = log_ratios_on(group, affines[level])
-        array[level, -2:] = _masks_on(localisation, vertebra.index, affines[level])
     presence = np.repeat(presence_of(channels)[None], count, axis=0)
+    for half in (slice(0, count // 2), slice(count // 2, count)):
+        for level in range(count)[half]:
+            for group in groups:
+                columns = [CHANNELS.index(channel.name) for channel in group]
+                array[level, columns] = log_ratios_on(group, affines[level])
+            index = localisation.vertebrae[level].index
+            array[level, -2:] = _masks_on(localisation, index, affines[level])
+        if ready is not None and channels and len(array[half]):
+            ready(array[half], presence[half])
     return LevelCrops(array, presence, affines, channels, boxes)
 
 

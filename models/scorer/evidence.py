@@ -15,22 +15,11 @@ from torch import Tensor, nn
 
 from models.scorer.crops import PRESENCE
 from models.scorer.heads import HEADS
-from models.scorer.network import WIDTHS, ScorerNetwork, masks_like, pooling_masks
-from models.scorer.readings import (
-    IMAGES,
-    SOFTNESS,
-    STEPS,
-    beside,
-    halved,
-    mean_inside,
-    shares_map,
-)
+from models.scorer.network import WIDTHS, Averaged, ScorerNetwork
+from models.scorer.readings import IMAGES, SHARES, SOFTNESS, STEPS, Signal, part_of
 
 EXPLAINED: Final = "pathological"
 """The head whose answer is traced back."""
-
-_EMPTY: Final = 1e-2
-"""Added to a mask's volume, as in the averages themselves."""
 
 
 class ExplainedScorer(ScorerNetwork):
@@ -48,27 +37,19 @@ class ExplainedScorer(ScorerNetwork):
             what each voxel of the own body adds to the logit of a pathological cause; summed over
             the map, the part of that logit which tells this body from the others.
         """
-        edema_map, pooled, (up2, coarse) = self._pool(crops, presence)
-        gradient = self._gradient(pooled)
-        masks = pooling_masks(crops)
-        images, own, others = halved(crops, masks[:, :2])
+        pooled = self._pool(crops, presence)
+        slope = self._slope(pooled.given)
+        evidence = torch.zeros_like(pooled.edema_map)
         first = WIDTHS[3] + len(PRESENCE)
-        evidence = torch.zeros_like(edema_map)
-        for features in (up2, coarse):
-            width = features.shape[1]
-            part = _traced(features, masks_like(features, masks), gradient[:, first:][:, :width])
+        for each in pooled.averaged:
+            width = each.features.shape[1]
+            part = _of_features(each, slope[:, first : first + width])
             evidence = evidence + _spread(part, evidence)
             first += 3 * width
-        shares = IMAGES * len(STEPS)
-        as_is, against = gradient[:, first:][:, :shares], gradient[:, first + 2 * shares :]
-        both = torch.cat([own, others], dim=1)
-        evidence = evidence + _traced(shares_map(images), both, as_is)
-        usual = torch.sigmoid(-torch.tensor(STEPS) / SOFTNESS).repeat_interleave(IMAGES)
-        above = shares_map(images - beside(images, others)) - usual[None, :, None, None, None]
-        evidence = evidence + _weighed(above, own, against[:, :shares])
-        return edema_map, self.heads(pooled), evidence
+        evidence = evidence + _of_signal(pooled.signal, slope[:, first:])
+        return pooled.edema_map, self.heads(pooled.given), evidence
 
-    def _gradient(self, pooled: Tensor) -> Tensor:
+    def _slope(self, pooled: Tensor) -> Tensor:
         """(batch, pooled) slope of the explained logit at this input."""
         hidden, out = self.heads[0], self.heads[3]
         if not (isinstance(hidden, nn.Linear) and isinstance(out, nn.Linear)):
@@ -78,16 +59,28 @@ class ExplainedScorer(ScorerNetwork):
         return slope
 
 
-def _traced(features: Tensor, masks: Tensor, gradient: Tensor) -> Tensor:
-    """What own voxels add, features counted from the mean of the other bodies."""
-    usual = mean_inside(features, masks[:, 1:2])[:, :, None, None, None]
-    return _weighed(features - usual, masks[:, :1], gradient)
+def _of_features(averaged: Averaged, slope: Tensor) -> Tensor:
+    """(batch, 1, ...) what own voxels add, features counted from the mean of the other bodies."""
+    features, masks, means = averaged
+    added = _over(features.flatten(2), slope, means[:, 1])
+    return added.reshape(len(features), 1, *features.shape[2:]) * part_of(masks[:, :1])
 
 
-def _weighed(features: Tensor, own: Tensor, gradient: Tensor) -> Tensor:
-    """(batch, 1, ...) sum over channels of slope times feature, by the mask's share of a voxel."""
-    part = own / (own.sum(dim=(2, 3, 4), keepdim=True) + _EMPTY)
-    return (features * gradient[:, :, None, None, None]).sum(dim=1, keepdim=True) * part
+def _of_signal(signal: Signal, slope: Tensor) -> Tensor:
+    """(batch, 1, ...) what the signal of own voxels adds, by the slopes of the readings."""
+    as_is, against = slope[:, :SHARES], slope[:, 2 * SHARES : 3 * SHARES]
+    steps = torch.tensor(STEPS, dtype=slope.dtype, device=slope.device)
+    usual = torch.sigmoid(-steps / SOFTNESS).repeat_interleave(IMAGES)
+    added = _over(signal.as_is, as_is, signal.shares[:, 1])
+    added = added + _over(signal.against, against, usual[None])
+    own = signal.inner[:, :1]
+    return added.reshape(own.shape) * part_of(own)
+
+
+def _over(values: Tensor, slope: Tensor, usual: Tensor) -> Tensor:
+    """(batch, 1, voxel) sum over channels of slope times what a value has over the usual one."""
+    counted_from: Tensor = (slope * usual).sum(dim=1)[:, None, None]
+    return slope[:, None] @ values - counted_from
 
 
 def _spread(part: Tensor, like: Tensor) -> Tensor:

@@ -25,16 +25,17 @@ def values_in_bodies(
     maps: NDArray[np.float32],
     levels: Collection[int],
 ) -> dict[int, tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """Sample each crop's map in its own body.
+    """Sample each crop's maps in its own body.
 
     Args:
         localisation: Of the study.
         crops: Of the study.
-        maps: (level, slice, row / 2, column / 2).
+        maps: (level, slice, row / 2, column / 2), or with one axis more: of several maps.
         levels: Which to sample; one without voxels is left out.
 
     Returns:
-        Level to its (n, 3) voxels on the reference grid and their (n,) values, 0 outside the crop.
+        Level to its (n, 3) voxels on the reference grid and their (n,) or (n, map) values, 0
+        outside the crop.
     """
     halving = np.diag([1.0, 0.5, 0.5, 1.0])
     halving[1:3, 3] = -0.25

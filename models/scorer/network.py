@@ -7,16 +7,56 @@ other bodies' mask, and around both, beside the plain readings of `models.scorer
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from monai.networks.blocks import Convolution
 from torch import Tensor, nn
 
 from models.scorer.crops import CHANNELS, PRESENCE
 from models.scorer.heads import HEADS
-from models.scorer.readings import COUNT, readings
+from models.scorer.readings import (
+    COUNT,
+    IMAGES,
+    Signal,
+    means_inside,
+    read_signal,
+    readings,
+)
 
 WIDTHS = (16, 32, 64, 96)
 """Channels at in-plane strides 2, 4, 8 and 16; slices are halved at the last two."""
+
+
+class Averaged(NamedTuple):
+    """A map that was averaged inside the masks.
+
+    Attributes:
+        features: (batch, channel, slice, row, column).
+        masks: (batch, 3, slice, row, column) on its grid: this body, the other bodies, the rest.
+        means: (batch, 3, channel) inside each.
+    """
+
+    features: Tensor
+    masks: Tensor
+    means: Tensor
+
+
+class Pooled(NamedTuple):
+    """What comes of the crops.
+
+    Attributes:
+        edema_map: (batch, 1, slice, row / 2, column / 2) logits.
+        given: (batch, values) all that the heads are given: the widest map's means, `presence`,
+            each of `averaged` (mask by mask), the readings.
+        averaged: The maps that were averaged.
+        signal: What was read of it.
+    """
+
+    edema_map: Tensor
+    given: Tensor
+    averaged: tuple[Averaged, ...]
+    signal: Signal
 
 
 class AnisotropicBlock(nn.Module):
@@ -101,53 +141,65 @@ class ScorerNetwork(nn.Module):
             Edema map logits (batch, 1, slice, row / 2, column / 2), and heads
             (batch, len(HEADS)): logits, `height_loss` as a fraction.
         """
-        edema_map, pooled, _ = self._pool(crops, presence)
-        return edema_map, self.heads(pooled)
+        pooled = self._pool(crops, presence)
+        return pooled.edema_map, self.heads(pooled.given)
 
-    def _pool(
-        self, crops: Tensor, presence: Tensor
-    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-        """The edema map, what the heads are given, and the two maps that were averaged for it."""
+    def _pool(self, crops: Tensor, presence: Tensor) -> Pooled:
+        """The edema map, and what the heads are given."""
         fine = self.stage1(self.stem(crops))
         middle = self.stage2(self.down2(fine))
         coarse = self.stage3(self.down3(middle))
         widest = self.stage4(self.down4(coarse)) + self.presence(presence)[:, :, None, None, None]
-        up3 = self.lateral3(torch.cat([_up_to(widest, coarse), coarse], dim=1))
-        up2 = self.lateral2(torch.cat([_up_to(up3, middle), middle], dim=1))
-        up1 = self.refine1(self.lateral1(torch.cat([_up_to(up2, fine), fine], dim=1)))
+        up3 = _lateral(self.lateral3, widest, coarse)
+        up2 = _lateral(self.lateral2, up3, middle)
+        up1 = self.refine1(_lateral(self.lateral1, up2, fine))
         edema_map = self.edema_map(up1)
-        masks = pooling_masks(crops)
-        pooled = [widest.mean(dim=(2, 3, 4)), presence]
-        for features in (up2, coarse):
-            pooled.extend(_means_inside(features, masks))
-        pooled.append(readings(crops, masks[:, :2], edema_map))
-        return edema_map, torch.cat(pooled, dim=1), (up2, coarse)
+        # Images and masks are halved together: each halving would be a pass over all crops.
+        halved = nn.functional.avg_pool3d(crops, kernel_size=(1, 2, 2))
+        masks = _pooling_masks(halved[:, -2:])
+        signal = read_signal(halved[:, :IMAGES], masks[:, :2])
+        averaged = tuple(_averaged(features, masks) for features in (up2, coarse))
+        parts = [
+            widest.mean(dim=(2, 3, 4)),
+            presence,
+            *(each.means.flatten(1) for each in averaged),
+            readings(signal, edema_map),
+        ]
+        return Pooled(edema_map, torch.cat(parts, dim=1), averaged, signal)
+
+
+def _lateral(block: nn.Module, small: Tensor, fine: Tensor) -> Tensor:
+    """A 1x1x1 convolution of a coarse map, spread to the finer one's grid, and that one beside it.
+
+    It is applied to each map on its own grid: spread and put together first, the same sums would be
+    formed at every fine voxel.
+    """
+    weight = block.get_submodule("conv").get_parameter("weight")
+    width = small.shape[1]
+    spread = _up_to(nn.functional.conv3d(small, weight[:, :width]), fine)
+    refined: Tensor = block.get_submodule("adn")(
+        spread + nn.functional.conv3d(fine, weight[:, width:])
+    )
+    return refined
 
 
 def _up_to(features: Tensor, like: Tensor) -> Tensor:
     return nn.functional.interpolate(features, size=like.shape[2:], mode="nearest")
 
 
-def pooling_masks(crops: Tensor) -> Tensor:
-    """(batch, 3, slice, row / 2, column / 2): this body, the other bodies, the rest."""
-    masks = nn.functional.avg_pool3d(crops[:, -2:], kernel_size=(1, 2, 2))
+def _pooling_masks(masks: Tensor) -> Tensor:
+    """(batch, 3, ...): this body, the other bodies, the rest.
+
+    Args:
+        masks: (batch, 2, ...): this body, and every body.
+    """
     own, every = masks[:, :1], masks[:, 1:]
     others = torch.clamp(every - own, min=0.0)
     return torch.cat([own, others, torch.clamp(1.0 - every, min=0.0)], dim=1)
 
 
-def masks_like(features: Tensor, masks: Tensor) -> Tensor:
-    """Masks averaged to the grid of features."""
+def _averaged(features: Tensor, masks: Tensor) -> Averaged:
+    """Features averaged inside each mask, the masks brought to the features' grid."""
     stride = [fine // coarse for fine, coarse in zip(masks.shape[2:], features.shape[2:])]  # noqa: B905
-    small: Tensor = nn.functional.avg_pool3d(masks, kernel_size=stride)
-    return small
-
-
-def _means_inside(features: Tensor, masks: Tensor) -> list[Tensor]:
-    """Mean of features inside each mask, the masks averaged to the features' grid."""
-    small = masks_like(features, masks)
-    return [
-        (features * small[:, i : i + 1]).sum(dim=(2, 3, 4))
-        / (small[:, i : i + 1].sum(dim=(2, 3, 4)) + 1e-2)
-        for i in range(3)
-    ]
+    small = nn.functional.avg_pool3d(masks, kernel_size=stride)
+    return Averaged(features, small, means_inside(features, small))

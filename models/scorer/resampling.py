@@ -58,30 +58,32 @@ def sample_points(
     """Trilinear values at fractional indices.
 
     Args:
-        array: (slice, row, column).
+        array: (slice, row, column), or with one axis more: of several maps side by side.
         index: (n, 3) fractional indices.
 
     Returns:
-        (n,) values, those outside taken at the nearest border; (n,) whether a point lies inside
-        (half a voxel beyond the outermost centres included).
+        (n,) or (n, maps) values, those outside taken at the nearest border; (n,) whether a point
+        lies inside (half a voxel beyond the outermost centres included).
     """
-    flat = np.ascontiguousarray(array).reshape(-1)
+    maps = array.shape[3:]
+    flat = np.ascontiguousarray(array).reshape(-1, *maps)
     strides = (array.shape[1] * array.shape[2], array.shape[2], 1)
     inside = np.ones(len(index), dtype=np.bool_)
     corner = np.zeros(len(index), dtype=np.int64)
     steps, parts = [], []
-    for axis, (size, stride) in enumerate(zip(array.shape, strides, strict=True)):
+    for axis, (size, stride) in enumerate(zip(array.shape[:3], strides, strict=True)):
         _, within, low, part = _line(np.ascontiguousarray(index[:, axis]), size)
         inside &= within
         corner += low * stride
         steps.append(stride if size > 1 else 0)
-        parts.append(part)
+        parts.append(part.reshape(-1, *(1 for _ in maps)))
     planes = []
     for over_slice in (0, steps[0]):
         rows = []
         for over_row in (0, steps[1]):
             first = corner + (over_slice + over_row)
-            near, far = np.take(flat, first), np.take(flat, first + steps[2])
+            near = np.take(flat, first, axis=0)
+            far = np.take(flat, first + steps[2], axis=0)
             rows.append(near + (far - near) * parts[2])
         planes.append(rows[0] + (rows[1] - rows[0]) * parts[1])
     value = planes[0] + (planes[1] - planes[0]) * parts[0]

@@ -7,7 +7,7 @@ scores = scorer(study_volumes, localisation)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any, Final
@@ -62,14 +62,20 @@ class _Answers:
 
     Attributes:
         heads: (level, len(HEADS)) raw.
-        edema_maps: (level, slice, row / 2, column / 2) probability.
-        evidence: (level, slice, row / 2, column / 2) what speaks for a pathological cause; None
-            for a bundle without.
+        maps: (level, slice, row / 2, column / 2, 1 or 2) probability of edema, and what speaks for
+            a pathological cause where the bundle tells.
     """
 
     heads: NDArray[np.float32]
-    edema_maps: NDArray[np.float32]
-    evidence: NDArray[np.float32] | None
+    maps: NDArray[np.float32]
+
+    @staticmethod
+    def joined(parts: Sequence[_Answers]) -> _Answers:
+        """Answers for the levels of all parts, in their order."""
+        return _Answers(
+            np.concatenate([part.heads for part in parts]),
+            np.concatenate([part.maps for part in parts]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,24 +148,24 @@ class Scorer:
         """
         if not localisation.vertebrae:
             return Scores((), None), _NO_ANSWERS
-        crops = extract_crops(study, localisation)
-        contradicted = roles_contradicted(crops, localisation)
-        if contradicted:
-            crops = extract_crops(_without_contradicted(study), localisation)
-        if not crops.channels:
-            withheld = calls.ROLES_CONTRADICTED if contradicted else (_NO_SIGNAL,)
-            return self._without_answers(localisation, withheld), _NO_ANSWERS
         with ThreadPoolExecutor(1, "scorer") as beside:
-            # The runtime lets go of the interpreter: what is measured costs no time beside it.
-            asked = beside.submit(self._ask, crops)
+            # The runtime lets go of the interpreter: cutting and measuring cost no time beside it.
+            crops, asked = self._begin(study, localisation, beside)
+            contradicted = roles_contradicted(crops, localisation)
+            if contradicted:
+                crops, asked = self._begin(_without_contradicted(study), localisation, beside)
+            if not crops.channels:
+                withheld = calls.ROLES_CONTRADICTED if contradicted else (_NO_SIGNAL,)
+                return self._without_answers(localisation, withheld), _NO_ANSWERS
             signs = self._signs(localisation, crops)
             oddness = self._oddness(crops)
-            answers = asked.result()
+            answers = _Answers.joined([part.result() for part in asked])
         fluid = "fluid" in crops.channels
         judged = [
             level for level, each in enumerate(localisation.vertebrae) if each.level != SACRUM
         ]
-        wet = values_in_bodies(localisation, crops, answers.edema_maps, judged)
+        seen = values_in_bodies(localisation, crops, answers.maps, judged)
+        wet = {level: (voxels, values[:, 0]) for level, (voxels, values) in seen.items()}
         measured = self._measure(localisation, signs, answers, oddness)
         maps = {level: values for level, (_, values) in wet.items()}
         said = self._judge(crops, answers, measured, maps)
@@ -172,7 +178,7 @@ class Scorer:
             painted(localisation.labels.shape, wet) if fluid else None,
             _abstentions(localisation, crops, contradicted=contradicted),
             edema_threshold=self._calibration.map_threshold,
-            evidence_map=_evidence_map(localisation, crops, answers.evidence, levels),
+            evidence_map=_evidence_map(localisation.labels.shape, seen, levels),
         )
         return scores, said.heads
 
@@ -210,16 +216,25 @@ class Scorer:
             return Extent(float((probability >= self._calibration.map_threshold).mean()))
         return model.bounded(model.lines(extent_features(probability)) if lines is None else lines)
 
-    def _ask(self, crops: LevelCrops) -> _Answers:
-        outputs = self._session.run({"crops": crops.array, "presence": crops.presence})
+    def _begin(
+        self, study: StudyVolumes, localisation: Localisation, beside: Executor
+    ) -> tuple[LevelCrops, list[Future[_Answers]]]:
+        """Cut crops, and put the first to the network while the others are being cut."""
+        asked: list[Future[_Answers]] = []
+        crops = extract_crops(
+            study,
+            localisation,
+            lambda array, presence: asked.append(beside.submit(self._ask, array, presence)),
+        )
+        return crops, asked
+
+    def _ask(self, array: NDArray[np.float32], presence: NDArray[np.float32]) -> _Answers:
+        outputs = self._session.run({"crops": array, "presence": presence})
         heads = outputs["heads"]
         maps = 1.0 / (1.0 + np.exp(-np.clip(outputs["edema_map"][:, 0], -30.0, 30.0)))
         evidence = outputs.get("evidence")
-        return _Answers(
-            heads,
-            maps.astype(np.float32),
-            None if evidence is None else evidence[:, 0],
-        )
+        each = (maps,) if evidence is None else (maps, evidence[:, 0])
+        return _Answers(heads, np.stack(each, axis=-1).astype(np.float32, copy=False))
 
     def _signs(
         self, localisation: Localisation, crops: LevelCrops
@@ -386,21 +401,22 @@ def _confident(probability: float) -> Call:
 
 
 def _evidence_map(
-    localisation: Localisation,
-    crops: LevelCrops,
-    evidence: NDArray[np.float32] | None,
+    shape: tuple[int, ...],
+    seen: Mapping[int, tuple[NDArray[np.int64], NDArray[np.float32]]],
     levels: Sequence[LevelFindings],
 ) -> NDArray[np.float32] | None:
     """Evidence on etiology of the bodies whose etiology is judged; None without any."""
-    asked = [
-        level
-        for level, findings in enumerate(levels)
-        if findings.etiology is not None and findings.etiology.pathological_probability is not None
-    ]
-    if evidence is None or not asked:
-        return None
-    values = values_in_bodies(localisation, crops, evidence, asked)
-    return painted(localisation.labels.shape, to_own_scale(values))
+    told = {
+        level: (voxels, values[:, 1])
+        for level, (voxels, values) in seen.items()
+        if values.shape[1] > 1 and _etiology_judged(levels[level])
+    }
+    return painted(shape, to_own_scale(told)) if told else None
+
+
+def _etiology_judged(findings: LevelFindings) -> bool:
+    etiology = findings.etiology
+    return etiology is not None and etiology.pathological_probability is not None
 
 
 def _shape_scores(heads: NDArray[np.float32]) -> dict[Shape, float]:

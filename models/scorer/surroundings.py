@@ -12,12 +12,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.findings import Localisation, Vertebra
-from models.geometry import Affine, to_index
+from models.findings import Localisation
+from models.geometry import Affine, to_index, to_lps
 from models.localiser.classes import Structure
-from models.scorer.crops import CHANNELS, CROP_PITCH_MM, CROP_SHAPE, Channel, LevelCrops
+from models.scorer.crops import CHANNELS, CROP_PITCH_MM, CROP_SHAPE, LevelCrops
 from models.scorer.measurements import own_median, ratio_to_others, signal_at, to_ratio
 from models.scorer.quantiles import quantiles
+from models.scorer.resampling import PARALLEL_TOLERANCE
 
 FEWEST: Final = 20
 """Voxels that a structure must have in a crop to be measured."""
@@ -85,16 +86,25 @@ def measure_surroundings(crops: LevelCrops, localisation: Localisation) -> Surro
 def structures_on(localisation: Localisation, grid: Affine) -> NDArray[np.uint8]:
     """(*CROP_SHAPE,) structure of the reference voxel nearest to each crop voxel; 0 outside."""
     mapping = np.linalg.inv(localisation.affine) @ grid
-    places = [np.arange(size) for size in CROP_SHAPE]
-    inside = np.ones(CROP_SHAPE, dtype=np.bool_)
-    flat = np.zeros(CROP_SHAPE, dtype=np.int64)
+    along = [
+        (np.arange(size) - (size - 1) / 2).reshape([-1 if a == axis else 1 for a in range(3)])
+        for axis, size in enumerate(CROP_SHAPE)
+    ]
+    middle = to_lps(mapping, (np.array(CROP_SHAPE) - 1) / 2)
+    inside, flat = np.True_, np.int64(0)
     for axis, size in enumerate(localisation.structures.shape):
-        along = [mapping[axis, a] * places[a] for a in range(3)]
-        away = along[0][:, None, None] + along[1][:, None] + along[2] + mapping[axis, 3]
-        voxel = np.rint(away).astype(np.int64)
-        inside &= (voxel >= 0) & (voxel < size)
+        # Crops turn in plane only, so most steps of a crop move along some axes of the reference
+        # and by next to nothing along the others: left out, the sums stay small until the last.
+        steps = [
+            mapping[axis, a] * along[a]
+            for a in range(3)
+            if abs(mapping[axis, a]) * CROP_SHAPE[a] > PARALLEL_TOLERANCE
+        ]
+        voxel = np.rint(sum(steps, start=middle[axis])).astype(np.int64)
+        inside = inside & (voxel >= 0) & (voxel < size)
         flat = flat * size + np.clip(voxel, 0, size - 1)
-    return np.asarray(np.take(localisation.structures.reshape(-1), flat) * inside)
+    found = np.take(localisation.structures.reshape(-1), flat) * inside
+    return np.ascontiguousarray(np.broadcast_to(found, CROP_SHAPE))
 
 
 def _arch(structures: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -129,26 +139,29 @@ def muscle(crops: LevelCrops, localisation: Localisation, channel: str) -> NDArr
     series = crops.channels.get(channel)
     if series is None:
         return found
-    for level, vertebra in enumerate(localisation.vertebrae):
-        found[level] = _muscle_of(vertebra, localisation, series)
+    centres = np.array([each.centroid_lps_mm for each in localisation.vertebrae])
+    axes = np.array([each.axes_lps for each in localisation.vertebrae])
+    points = centres[:, None] + _box_points() @ axes
+    index = to_index(series.volume.affine, points)
+    inside = ((index >= -0.5) & (index <= np.array(series.volume.shape) - 0.5)).all(axis=2)
+    kept = inside & _may_be_muscle(localisation, points)
+    ratio = signal_at(series, points[kept]) / np.exp(series.field.log_at(points[kept]))
+    of_level = np.split(ratio, np.cumsum(kept.sum(axis=1))[:-1])
+    for level, values in enumerate(of_level):
+        if len(values) >= FEWEST:
+            value = quantiles(values, (MUSCLE_QUANTILE,))[0]
+            found[level] = value if value > 0 else np.nan
     return found
 
 
-def _muscle_of(vertebra: Vertebra, localisation: Localisation, series: Channel) -> float:
-    points = vertebra.centroid_lps_mm + _box_points() @ vertebra.axes_lps
-    index = to_index(series.volume.affine, points)
-    inside = ((index >= -0.5) & (index <= np.array(series.volume.shape) - 0.5)).all(axis=1)
+def _may_be_muscle(localisation: Localisation, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether (..., 3) LPS mm are no bone, canal or disc, or where the localiser did not see."""
     place = np.rint(to_index(localisation.affine, points)).astype(np.int64)
-    known = ((place >= 0) & (place < localisation.structures.shape)).all(axis=1)
-    held = np.clip(place, 0, np.array(localisation.structures.shape) - 1)
-    # Bone, canal and discs are no muscle; what the localiser did not see is taken as it is.
-    soft = ~known | (localisation.structures[tuple(held.T)] == Structure.BACKGROUND)
-    kept = points[inside & soft]
-    if len(kept) < FEWEST:
-        return float("nan")
-    ratio = signal_at(series, kept) / np.exp(series.field.log_at(kept))
-    value = quantiles(ratio, (MUSCLE_QUANTILE,))[0]
-    return value if value > 0 else float("nan")
+    shape = localisation.structures.shape
+    known = ((place >= 0) & (place < shape)).all(axis=-1)
+    held = np.clip(place, 0, np.array(shape) - 1)
+    found = localisation.structures[tuple(np.moveaxis(held, -1, 0))]
+    return np.asarray(~known | (found == Structure.BACKGROUND))
 
 
 def _box_points() -> NDArray[np.float64]:

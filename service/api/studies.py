@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -38,10 +40,11 @@ REPORT_TYPES: Final = (JSON_TYPE, HTML_TYPE, FHIR_TYPE, DICOM_TYPE)
 POLL_S: Final = 0.05
 """How often a stream of events looks at its job."""
 
-LOOK_S: Final = (0.02, 0.5)
+LOOK_S: Final = (0.05, 0.5)
 LOOK_SHARE: Final = 1 / 32
 """How long until a waiting client's job is looked at again, as a share of how long it has waited
-already: soon after a short study, and seldom enough during a long one to cost it nothing."""
+already: soon after a short study, and seldom enough during a long one to cost it nothing. The end
+of one that this process reads is told at once."""
 
 StudyUid = Annotated[str, PathParameter(pattern=UID_PATTERN, max_length=64)]
 
@@ -256,10 +259,20 @@ async def answer_of(jobs: Jobs, job: Job, request: Request, wait: float | None) 
 async def _await_final(jobs: Jobs, job: Job, seconds: float) -> Job:
     """Wait until a job is over, at most so many seconds; the job as it is then."""
     start = time.monotonic()
-    while not job.state.final and (waited := time.monotonic() - start) < seconds:
-        await anyio.sleep(min(max(waited * LOOK_SHARE, LOOK_S[0]), LOOK_S[1], seconds - waited))
-        found = await run_in_threadpool(jobs.get, job.job_id)
-        job = found or job
+    ended, loop = anyio.Event(), asyncio.get_running_loop()
+
+    def tell() -> None:
+        with suppress(RuntimeError):  # the server has stopped meanwhile
+            loop.call_soon_threadsafe(ended.set)
+
+    with jobs.awaited(job.job_id, tell):
+        while not job.state.final and (waited := time.monotonic() - start) < seconds:
+            pause = min(max(waited * LOOK_SHARE, LOOK_S[0]), LOOK_S[1], seconds - waited)
+            with anyio.move_on_after(pause):
+                await ended.wait()
+            ended = anyio.Event()
+            found = await run_in_threadpool(jobs.get, job.job_id)
+            job = found or job
     return job
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.ingest.safety import Limits
 from service.jobs.content import Content, job_id_for, read_content
+from service.jobs.endings import Endings
 from service.jobs.folders import JobFolders
 from service.jobs.job import Depth, Job, JobState, QueueFullError, Readiness, Tally
 from service.jobs.performing import Performer
@@ -101,6 +102,7 @@ class DurableJobs:
         self._policy = policy
         self._closing = threading.Event()
         self._returned: SimpleQueue[Attempt] = SimpleQueue()
+        self._endings = Endings()
         self._upkeep = Upkeep(records, queue, folders, policy.retention_days, policy.give_up_s)
         self._performer = Performer(
             records,
@@ -116,7 +118,7 @@ class DurableJobs:
         """Start the worker and the queue; what a former process left is taken up again."""
         self._folders.open()
         self._runner.start()
-        self._queue.start(self._performer.perform)
+        self._queue.start(self._perform)
         self._upkeep.requeue()
         self._keeper.start()
 
@@ -232,6 +234,10 @@ class DurableJobs:
         """The job, or None."""
         return self._records.get(job_id)
 
+    def awaited(self, job_id: str, told: Callable[[], None]) -> AbstractContextManager[None]:
+        """While the block runs, call `told`, from any thread, when the job was read here."""
+        return self._endings.awaited(job_id, told)
+
     def newest_of(self, study_instance_uid: str) -> Job | None:
         """The job whose report stands for a study, or None."""
         return self._records.newest_of(study_instance_uid)
@@ -288,6 +294,10 @@ class DurableJobs:
                 "worker": self._queue.alive,
             }
         )
+
+    def _perform(self, job_id: str) -> None:
+        self._performer.perform(job_id)
+        self._endings.tell(job_id)
 
     def _take(self, content: Content, upload: Path | None, batch: str | None) -> tuple[Job, bool]:
         """Write a study down and queue it; whether its files are ours from now on."""

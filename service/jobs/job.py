@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from models.errors import AcuityError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from service.report.review import Review, ReviewRecord
 
@@ -234,6 +235,13 @@ class Jobs(Protocol):
 
     def get(self, job_id: str) -> Job | None:
         """The job, or None when there is none."""
+
+    def awaited(self, job_id: str, told: Callable[[], None]) -> AbstractContextManager[None]:
+        """While the block runs, call `told`, from any thread, when the job was read here.
+
+        It may have to be read again, or be read by another process: whoever waits for its end looks
+        at the job then, and now and then meanwhile.
+        """
 
     def newest_of(self, study_instance_uid: str) -> Job | None:
         """The job whose report stands for a study, or None."""

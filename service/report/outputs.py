@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from models.durable import place, settle
 from models.errors import AcuityError
@@ -19,6 +19,9 @@ from service.report.key_images import key_images
 from service.report.nifti import edema_nifti, vertebrae_nifti
 from service.report.result import StudyResult
 from service.report.written import Written
+
+if TYPE_CHECKING:
+    from service.report.dicom.objects import DicomObjects
 
 
 class Format(StrEnum):
@@ -66,6 +69,7 @@ class _Writing:
     views: StudyViews | None
     formats: frozenset[Format]
     written: Written
+    objects: DicomObjects | None
 
 
 def write_outputs(
@@ -93,7 +97,8 @@ def write_outputs(
     asked = frozenset(formats)
     _remove_stale(directory, asked)
     views = views_of(result) if _PICTURES & asked else None
-    writing = _Writing(result, views, asked, written or Written.now())
+    when = written or Written.now()
+    writing = _Writing(result, views, asked, when, _objects_of(result, when, asked))
     # Packing, resizing and flushing to disk do not hold the interpreter: formats made side by
     # side take half as long.
     with ThreadPoolExecutor(max_workers=len(_RENDERERS)) as pool:
@@ -105,6 +110,18 @@ def write_outputs(
     paths = [path for job in jobs for path in job.result()]
     settle(paths)
     return paths
+
+
+def _objects_of(
+    result: StudyResult, written: Written, formats: frozenset[Format]
+) -> DicomObjects | None:
+    """What makes the DICOM objects; None where none is asked for or no image can be named."""
+    if not _OBJECTS & formats or not result.ingested.headers:
+        return None
+    # highdicom costs most of a second to import, which no other output needs.
+    from service.report.dicom.objects import DicomObjects  # noqa: PLC0415
+
+    return DicomObjects(result, written)
 
 
 def _remove_stale(directory: Path, formats: frozenset[Format]) -> None:
@@ -156,11 +173,10 @@ def _key_images(writing: _Writing) -> Files:
             )
         )
         yield FILE_NAME, places.model_dump_json(indent=1).encode()
-    if Format.SC in writing.formats and writing.result.ingested.headers:
-        from service.report.dicom.objects import DicomObjects, to_bytes  # noqa: PLC0415
+    if Format.SC in writing.formats and writing.objects is not None:
+        from service.report.dicom.objects import to_bytes  # noqa: PLC0415
 
-        objects = DicomObjects(writing.result, writing.written)
-        for name, dataset in objects.pictures(images):
+        for name, dataset in writing.objects.pictures(images):
             yield name, to_bytes(dataset)
 
 
@@ -175,12 +191,11 @@ def _nii(writing: _Writing) -> Files:
 
 
 def _dicom(writing: _Writing) -> Files:
-    if not writing.result.ingested.headers:
+    objects = writing.objects
+    if objects is None:
         return
-    # highdicom costs most of a second to import, which no other output needs.
-    from service.report.dicom.objects import DicomObjects, to_bytes  # noqa: PLC0415
+    from service.report.dicom.objects import to_bytes  # noqa: PLC0415
 
-    objects = DicomObjects(writing.result, writing.written)
     if Format.SEG in writing.formats and (segments := objects.segments()) is not None:
         yield "seg.dcm", to_bytes(segments)
     if Format.SR in writing.formats:
@@ -218,6 +233,9 @@ _RENDERERS: Final[tuple[tuple[frozenset[Format], Callable[[_Writing], Files]], .
     (frozenset({Format.FHIR}), _fhir),
 )
 """What each makes, in the order in which files are listed; each works when it is asked for."""
+
+_OBJECTS: Final = frozenset({Format.SC, Format.SR, Format.SEG})
+"""What refers to the images of a study."""
 
 _PICTURES: Final = frozenset({Format.HTML, Format.PNG, Format.SC})
 """What shares the pictures of a study."""

@@ -70,9 +70,10 @@ def time_scorer(bundle: Path | None, threads: int, repeats: int = 7) -> ScorerTi
     walls, cpus, answers = [], [], []
     for _ in range(repeats):
         wall, cpu = time.perf_counter(), time.process_time()
-        answers.append(fingerprint(scorer(study, localisation)))
+        scores = scorer(study, localisation)
         walls.append(time.perf_counter() - wall)
         cpus.append(time.process_time() - cpu)
+        answers.append(fingerprint(scores))
     crops = np.zeros((len(NAMES), len(CHANNELS), *CROP_SHAPE), np.float32)
     presence = np.ones((len(NAMES), len(PRESENCE)), np.float32)
     alone = []

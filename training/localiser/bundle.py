@@ -103,8 +103,7 @@ def draft(
         ),
         card=ModelCard(_CARD_USE, _CARD_DATA.format(**asdict(trained)), figures, _LIMITATIONS),
         changelog={
-            version: "The weights of 0.5.0, brought to eight bits filter by filter; the rib of a "
-            "body that the image cuts may lie beyond its edge."
+            version: "The weights of 0.5.1; one missed rib no longer overrules the others."
         },
         preprocessing={
             "pixel_mm": PIXEL_MM,

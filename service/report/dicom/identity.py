@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from importlib.metadata import version
 from typing import Any, Final
 from uuid import UUID, uuid5
@@ -78,8 +79,9 @@ def device_uid() -> str:
     return derived_uid("device", software_version())
 
 
+@cache
 def software_version() -> str:
-    """Of the installed product."""
+    """Of the installed product; it is looked up on disk, and a study's objects ask 30 times."""
     return version("vertebral-acuity")
 
 

@@ -73,7 +73,7 @@ def structured_report(
     verified = bool(written_as.verified_by)
     written: Dataset = hd.sr.Comprehensive3DSR(
         evidence=[*sources.evidence, *([segments] if segments is not None else [])],
-        content=root,
+        content=_without_items(root),
         series_instance_uid=ids.series_uid,
         series_number=ids.series_number,
         sop_instance_uid=ids.instance_uid,
@@ -91,11 +91,25 @@ def structured_report(
         if written_as.supersedes not in {"", key}
         else None,
     )
+    written["ContentSequence"] = root["ContentSequence"]
     for observer in written.get("VerifyingObserverSequence", ()):
         observer.VerificationDateTime = stamp(written_as.created)
     codes.declare_scheme(written)
     complete(written, sources.study, written_as, "findings per vertebra")
     return written
+
+
+def _without_items(root: Dataset) -> Dataset:
+    """The root of a content tree alone.
+
+    The document's constructor copies, parses and searches the tree that it is given, which takes
+    longer than all else about an SR; nothing here reads the copy.
+    """
+    alone = Dataset()
+    alone.update(root)
+    del alone.ContentSequence  # the element is the root's own
+    alone.ContentSequence = []
+    return alone
 
 
 def _described(sources: Sequence[Dataset]) -> list[Dataset]:

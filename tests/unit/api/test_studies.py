@@ -67,6 +67,15 @@ def test_waiting_too_briefly_gives_the_job(service: Service) -> None:
     assert answer.json()["state"] in {"queued", "running"}
 
 
+def test_who_waits_is_answered_when_the_study_was_read_and_not_at_the_next_look(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.api.studies.LOOK_S", (60.0, 60.0))
+    start = time.monotonic()
+    assert service.send("a.dcm", wait=20).status_code == 200
+    assert time.monotonic() - start < 15
+
+
 def test_zip_and_its_files_are_one_job(service: Service) -> None:
     first = service.send("a.dcm", "b.dcm", wait=None).json()
     packed = zip_of(**{"x/2": b"contentb.dcm", "x/1": b"contenta.dcm", "again": b"contenta.dcm"})

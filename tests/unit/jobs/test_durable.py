@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -101,6 +102,34 @@ def test_the_same_content_is_one_job(jobs: DurableJobs, runner: Runner, tmp_path
     assert hand_in(jobs, "a", "b").job_id == first.job_id
     assert runner.runs == 1
     assert list((tmp_path / "uploads").iterdir()) == []
+
+
+def test_whoever_waits_for_a_job_is_told_that_it_was_read(
+    jobs: DurableJobs, runner: Runner
+) -> None:
+    going, told, other = threading.Event(), threading.Event(), threading.Event()
+
+    def hold(_request: Request) -> None:
+        going.wait(WAIT_S)
+
+    runner.before = hold
+    job = hand_in(jobs, "a")
+    with jobs.awaited(job.job_id, told.set), jobs.awaited("another", other.set):
+        assert not told.wait(0.1)
+        going.set()
+        assert told.wait(WAIT_S)
+        found = jobs.get(job.job_id)
+    assert found is not None
+    assert found.state.final
+    assert not other.is_set()
+
+
+def test_nobody_is_told_who_waits_no_more(jobs: DurableJobs) -> None:
+    told = threading.Event()
+    with jobs.awaited("job", told.set), jobs.awaited("job", lambda: None):
+        pass
+    jobs._endings.tell("job")
+    assert not told.is_set()
 
 
 def test_a_late_slice_supersedes(jobs: DurableJobs) -> None:

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.localiser.instances import Candidate
-from models.localiser.landmarks import find_landmarks
+from models.localiser.landmarks import RIB_ML, find_landmarks
 
 SPACING = np.array([4.0, 1.0, 1.1])
 SHAPE = (18, 200, 120)
@@ -66,6 +66,7 @@ def test_a_narrow_stack_shows_no_ribs_and_says_so() -> None:
 def test_the_rib_of_a_body_that_the_image_cuts_may_lie_beyond_its_edge() -> None:
     rib = empty()
     rib[2:4, 160:166, 50:58] = 0.8  # the last body
+    rib[14, 25, 50:53] = 0.8  # a trace beside the first one
     bodies = chain()
     bodies[0], bodies[-1] = (replace(bodies[i], cut=True) for i in (0, -1))
 
@@ -73,6 +74,8 @@ def test_the_rib_of_a_body_that_the_image_cuts_may_lie_beyond_its_edge() -> None
 
     assert np.isnan(marks.ribs_ml).tolist() == [True, False, False, False, False]
     assert marks.ribs_ml[-1] > 0.3
+    whole = find_landmarks(chain(), rib, empty(), canal(), SPACING)
+    assert 0.0 < whole.ribs_ml[0] < RIB_ML
 
 
 @pytest.mark.parametrize(("end", "expected"), [(62, 1.0), (79, 1.5), (95, 2.0)])

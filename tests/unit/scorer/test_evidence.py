@@ -46,8 +46,8 @@ def test_evidence_adds_up_to_what_the_traced_features_add_to_the_logit() -> None
     crops = crops_of(slice(28, 44), slice(52, 68)).double()
     presence = torch.ones(2, len(PRESENCE), dtype=torch.float64)
     with torch.no_grad():
-        _, pooled, _ = network._pool(crops, presence)
-        gradient = network._gradient(pooled)
+        pooled = network._pool(crops, presence).given
+        gradient = network._slope(pooled)
         hidden = network.heads[0](pooled)
         bias = network.heads[3].bias[HEADS.index(EXPLAINED)]
         gates = (hidden > 0).double() @ torch.diag(network.heads[3].weight[HEADS.index(EXPLAINED)])
