@@ -102,9 +102,7 @@ def draft(
             "every one of a body votes for the centre of its body."
         ),
         card=ModelCard(_CARD_USE, _CARD_DATA.format(**asdict(trained)), figures, _LIMITATIONS),
-        changelog={
-            version: "The weights of 0.5.1; one missed rib no longer overrules the others."
-        },
+        changelog={version: "The weights of 0.5.1; one missed rib no longer overrules the others."},
         preprocessing={
             "pixel_mm": PIXEL_MM,
             "slice_mm_of_thin_stacks": SLICE_MM,
