@@ -18,11 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.scorer.crops import PRESENCE
-from models.scorer.heads import HEADS
+from models.scorer.heads import HEADS, MIMICS
 from models.scorer.signs import UNITS
 from models.scorer.trees import Trees, read_trees
 
-QUESTIONS: Final = ("edema", "fracture", "unhealed", "pathological")
+QUESTIONS: Final = (
+    "edema",
+    "fracture",
+    "unhealed",
+    "pathological",
+    *(f"mimic_{name}" for name in MIMICS),
+)
 """Heads whose answers are weighed anew."""
 
 SHARES_AT: Final = (0.2, 0.35, 0.5, 0.65, 0.8)
@@ -49,12 +55,15 @@ class Combination:
         extent: "low", "middle" and "high" to quantile regressions of the edematous part.
         intact_below: Logit of the network's own fracture answer under which a body is taken for
             intact when heights are compared, which happens before the trees are asked.
+        columns: Places in `COLUMNS` of what the trees are asked about: a bundle made before a sign
+            was measured does without it.
         height_loss: Regression of the height loss in percent; None where the measured one stands.
     """
 
     questions: Mapping[str, Trees]
     extent: Mapping[str, Trees]
     intact_below: float
+    columns: NDArray[np.intp]
     height_loss: Trees | None = None
 
     def answers(
@@ -65,14 +74,15 @@ class Combination:
         They are half-way between the network's and the trees' logits: the trees were taught with
         bodies outlined without error, and those of a patient are not.
         """
-        weighed = heads.copy()
+        weighed, asked = heads.copy(), table[:, self.columns]
         for name, trees in self.questions.items():
-            weighed[:, HEADS.index(name)] = (heads[:, HEADS.index(name)] + trees(table)) / 2.0
+            weighed[:, HEADS.index(name)] = (heads[:, HEADS.index(name)] + trees(asked)) / 2.0
         return weighed
 
     def extents(self, table: NDArray[np.float32]) -> NDArray[np.float64]:
         """(level, 3) low, middle and high line of the edematous part, not yet bounded."""
-        return np.column_stack([trees(table) for trees in self.extent.values()])
+        asked = table[:, self.columns]
+        return np.column_stack([trees(asked) for trees in self.extent.values()])
 
     def height_losses(self, table: NDArray[np.float32]) -> NDArray[np.float64] | None:
         """(level,) height loss in percent; None without trees for it.
@@ -82,7 +92,7 @@ class Combination:
         """
         if self.height_loss is None:
             return None
-        return np.clip(self.height_loss(table), 0.0, 100.0)
+        return np.clip(self.height_loss(table[:, self.columns]), 0.0, 100.0)
 
 
 def combination_table(
@@ -124,17 +134,17 @@ def read_combination(stored: Mapping[str, Any] | None, lines: Sequence[str]) -> 
         lines: Of the extent, in order.
 
     Raises:
-        KeyError, TypeError, ValueError: It is incomplete or was made for other columns.
+        KeyError, TypeError, ValueError: It is incomplete or asks for columns that there are not.
     """
     if stored is None:
         return None
-    if tuple(stored["columns"]) != COLUMNS:
-        raise ValueError("the combination was made for other columns")
-    width = len(COLUMNS)
+    columns = np.array([COLUMNS.index(name) for name in stored["columns"]], np.intp)
+    width = len(columns)
     return Combination(
         {name: read_trees(trees, width) for name, trees in _questions(stored).items()},
         {line: read_trees(stored["extent"][line], width) for line in lines},
         float(stored["intact_below"]),
+        columns,
         read_trees(stored["height_loss"], width) if "height_loss" in stored else None,
     )
 

@@ -32,6 +32,15 @@ NEAR_MIDDLE_MM: Final = 7.0
 """Half the width of the part of a body whose posterior wall is measured; pedicles lie outside."""
 
 
+FEWEST_VOXELS: Final = 20
+"""Voxels of a crop that a body must have to be measured."""
+
+VOID: Final = 0.35
+"""Multiple of normal marrow under which a voxel shows no signal to speak of."""
+
+_VOID_LOG: Final = float(np.log((VOID + DARK) / (1.0 + DARK)))
+
+
 @dataclass(frozen=True, slots=True)
 class HeightLoss:
     """Height lost against the expected height, in percent (negative: taller than expected)."""
@@ -135,7 +144,26 @@ def ratio_to_others(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def own_median(log_ratio: NDArray[np.float32], own: NDArray[np.float32]) -> float:
     """Median of a body in multiples of normal marrow; NaN with fewer than 20 voxels."""
     values = log_ratio[own > OWN_BODY]
-    return to_ratio(quantiles(values, (0.5,))[0]) if len(values) >= 20 else float("nan")
+    enough = len(values) >= FEWEST_VOXELS
+    return to_ratio(quantiles(values, (0.5,))[0]) if enough else float("nan")
+
+
+def void_fractions(crops: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Part of each body that is dark in every series: cement, gas, metal or dense bone.
+
+    Args:
+        crops: (level, len(CHANNELS), slice, row, column); a channel of zeros was not acquired.
+
+    Returns:
+        (level,), NaN without a series or with fewer than 20 voxels of the body.
+    """
+    found = np.full(len(crops), np.nan)
+    for level, crop in enumerate(crops):
+        own = crop[-2] > OWN_BODY
+        shown = [image[own] for image in crop[:-2] if image.any()]
+        if shown and own.sum() >= FEWEST_VOXELS:
+            found[level] = float((np.max(shown, axis=0) < _VOID_LOG).mean())
+    return found
 
 
 def to_ratio(log_ratio: float) -> float:
@@ -179,7 +207,7 @@ def dixon_signs(crops: LevelCrops) -> DixonSigns:
         return signs
     for level, grid in enumerate(crops.affines):
         inside = np.argwhere(crops.array[level, -2] > OWN_BODY)
-        if len(inside) < 20:
+        if len(inside) < FEWEST_VOXELS:
             continue
         points = to_lps(grid, inside)
         w, f = (signal_at(channel, points) for channel in (water, fat))

@@ -283,6 +283,8 @@ class Scorer:
             limits = fluid.volume.limits
             if vertebra.coverage is Coverage.PARTIAL:
                 limits = (*limits, calls.LIMIT_PARTLY_COVERED)
+            if chance["mimic_cement"] >= calls.CEMENTED:
+                limits = (*limits, calls.LIMIT_CEMENT)
             extent = judged.extents.get(level, Extent(0.0))
             edema = calls.weigh_contrast(
                 calls.call_edema(chance["edema"], extent, points["edema"], limits),

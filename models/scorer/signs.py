@@ -28,6 +28,7 @@ from models.scorer.measurements import (
     posterior_walls_mm,
     ratio_to_others,
     signal_ratios,
+    void_fractions,
 )
 from models.scorer.surroundings import measure_surroundings
 
@@ -62,6 +63,7 @@ UNITS: Final[Mapping[str, str]] = {
     "fat_fraction": FRACTION,
     "fat_fraction_ratio_to_neighbours": RATIO,
     "opposed_phase_ratio": RATIO,
+    "void_fraction": FRACTION,
     "posterior_wall": MILLIMETRE,
     "height_loss_anterior": PERCENT,
     "height_loss_middle": PERCENT,
@@ -122,6 +124,7 @@ def measure_signs(
         "fat_fraction": dixon.fat_fraction,
         "fat_fraction_ratio_to_neighbours": ratio_to_others(dixon.fat_fraction),
         "opposed_phase_ratio": dixon.opposed_ratio,
+        "void_fraction": void_fractions(crops.array),
         "posterior_wall": posterior_walls_mm(localisation, crops.boxes),
     }
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -78,6 +79,17 @@ def load_recipe(which: str | Path) -> PhantomRecipe:
         return _parsed(tomllib.loads(text))
     except (ValueError, TypeError, KeyError) as error:
         raise RecipeError(f"recipe {path.name}: {error}") from error
+
+
+def recipe_of(seed: int) -> str:
+    """Name of the package's recipe that has a seed among its patients'; "" where none has."""
+    recipes = _packaged()
+    return next((r.name for r in recipes if 0 <= seed - r.first_seed < r.seeds), "")
+
+
+@cache
+def _packaged() -> tuple[PhantomRecipe, ...]:
+    return tuple(load_recipe(path) for path in sorted(FOLDER.glob("phantom_*.toml")))
 
 
 def load_teaching_recipe(which: str | Path) -> PhantomRecipe:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from models.scorer.calibration import ScorerCalibration
 from models.scorer.heads import HEADS
 from models.scorer.signs import UNITS
+from training.scorer.combine import voids
 from training.scorer.pool import LevelPool
 from training.scorer.predict import Predictions
 from training.scorer.ranges import measured_losses
@@ -62,6 +63,7 @@ def sign_table(pool: LevelPool, calibration: ScorerCalibration) -> NDArray[np.fl
             }
         known |= {f"region_{letter}": float(about["level"][0] == letter) for letter in LEVELS}
         table[row] = [known.get(name, np.nan) for name in COLUMNS]
+    table[:, COLUMNS.index("void_fraction")] = voids(pool)
     return table
 
 

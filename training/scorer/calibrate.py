@@ -18,12 +18,14 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from models.scorer.calibration import FLUID_ONLY, OperatingPoint, Platt, ScorerCalibration
+from models.scorer.calls import CEMENTED
 from models.scorer.combination import read_combination
 from models.scorer.contrast import ContrastRule
 from models.scorer.distribution import distribution_statistics
 from models.scorer.extent import LINES
 from models.scorer.heads import BINARY_HEADS, HEADS
 from models.scorer.network import ScorerNetwork
+from training.phantom.recipe import recipe_of
 from training.scorer.combine import fit_combination, weighed
 from training.scorer.conformal import (
     COVERAGE_FLUID_ONLY,
@@ -139,7 +141,9 @@ def fit_calibration(
             "platt": {
                 name: {"scale": pair.scale, "bias": pair.bias} for name, pair in platt.items()
             },
-            "etiology_quantile": etiology_quantiles(every, platt["pathological"]),
+            "etiology_quantile": etiology_quantiles(
+                every, platt["pathological"], np.tile(drawn_from(held_out), len(views))
+            ),
             "etiology_coverage": {
                 "fat_contrast": NOMINAL_COVERAGE,
                 FLUID_ONLY: COVERAGE_FLUID_ONLY,
@@ -168,6 +172,11 @@ def fit_calibration(
     )
 
 
+def drawn_from(pool: LevelPool) -> NDArray[np.str_]:
+    """(level,) name of the recipe that each level's case was drawn from."""
+    return np.array([recipe_of(int(about["case"].rpartition("-")[2])) for about in pool.about])
+
+
 def _answers(seen: Predictions, name: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Logits and truth of a head where the question is asked."""
     truth = seen.targets[:, HEADS.index(name)]
@@ -192,17 +201,18 @@ def supports_unhealed(
     """(level,) where an unhealed fracture may be called, as `models.scorer.calls` does.
 
     Not without a fracture and an edema that may be there, nor where measured contrast does not bear
-    out an edema that the network is sure of.
+    out an edema that the network is sure of, nor beside cement.
     """
     chance = {
         name: calibration.platt[name].probability(seen.heads[:, HEADS.index(name)])
-        for name in ("edema", "fracture")
+        for name in ("edema", "fracture", "mimic_cement")
     }
     points = calibration.operating_points
-    possible = [chance[name] >= points[name].low for name in chance]
+    possible = [chance[name] >= points[name].low for name in ("edema", "fracture")]
+    possible.append(chance["mimic_cement"] < CEMENTED)
     unsure = chance["edema"] < points["edema"].high
     return np.asarray(
-        np.logical_and(*possible) & (unsure | supports_edema(pool, calibration.contrast))
+        np.logical_and.reduce(possible) & (unsure | supports_edema(pool, calibration.contrast))
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from models.scorer.heads import MIMICS
 from training.export import Figure, ModelCard
 from training.scorer.calibrate import CALLED
 from training.scorer.strata import ACQUIRED
@@ -64,9 +65,24 @@ def _other_figures(figures: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     ]
     if acquired:
         yield "pathological AUROC by what was acquired", ", ".join(acquired)
+    told = [
+        f"{_words(name)} AUROC {part['auroc']:.3f}, likely in {part['likely_if_so']:.0%} of "
+        f"{part['positive']}, in {part['likely_else']:.1%} of the others"
+        for name, part in _mimics_told(figures["as_acquired"])
+    ]
+    if told:
+        yield "mimics told (likely: 0.5 or more)", "; ".join(told)
     for task, rows in figures.get("baselines", {}).items():
         if len(rows) > 1:
             yield f"{task} AUROC beside simpler models", ", ".join(map(_model, rows))
+
+
+def _mimics_told(acquired: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Mimics of which there are any and others, with their figures."""
+    for name in MIMICS:
+        part = acquired.get(f"mimic_{name}", {})
+        if part.get("auroc") is not None:
+            yield name, part
 
 
 def _amounts(figures: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -122,8 +138,8 @@ def _training_data(figures: Mapping[str, Any]) -> str:
     learned = _network_data(figures)
     if "weighing_levels" in figures:
         learned += (
-            "; its answers on edema, fracture, healing, etiology, extent and height loss are "
-            "weighed with measured signs by boosted trees that learned from "
+            "; its answers on edema, fracture, healing, etiology, mimics, extent and height loss "
+            "are weighed with measured signs by boosted trees that learned from "
             f"{figures['weighing_levels']} levels ({_studies(figures['weighing_studies'])}) that "
             "it did not learn from"
         )

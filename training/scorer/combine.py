@@ -22,10 +22,13 @@ from models.scorer.combination import (
     Combination,
     combination_table,
 )
+from models.scorer.crops import CHANNELS
 from models.scorer.heads import HEADS
+from models.scorer.measurements import void_fractions
 from models.scorer.network import ScorerNetwork
 from models.scorer.signs import SHOWN_BY, UNITS, height_loss_percent, height_signs
 from models.scorer.trees import LEAF, MISSING, NODE, Trees
+from training.scorer.cache import unpacked
 from training.scorer.pool import LevelPool
 from training.scorer.predict import MAP_LEVELS, Predictions, predict
 from training.scorer.ranges import measured_losses
@@ -56,6 +59,11 @@ TREES: Final[Mapping[str, Any]] = {
     "random_state": 0,
 }
 """As few and small as did as well in cross-validation over patients."""
+
+FEWEST_ANSWERS: Final = 30
+"""Answers of either kind, over all choices of series, that trees are taught with."""
+
+_AT_ONCE: Final = 256
 
 _FLUID_COLUMNS: Final = ("head_edema", "map_", "has_", *SHOWN_BY["fluid"])
 """How the names of columns begin that an extent of edema may rest on: what other series show of a
@@ -92,7 +100,11 @@ def fit_combination(
     extents = {line: _extent_trees(tables, every, at) for line, at in QUANTILES.items()}
     return {
         "columns": list(COLUMNS),
-        "questions": {name: _question_trees(tables, every, name).stored() for name in QUESTIONS},
+        "questions": {
+            name: _question_trees(tables, every, name).stored()
+            for name in QUESTIONS
+            if _answered_often(every, name)
+        },
         "extent": {line: trees.stored() for line, trees in extents.items()},
         "intact_below": round(intact_below, 4),
         "height_loss": _height_trees(tables, every).stored(),
@@ -149,13 +161,34 @@ def _table(
 
 
 def _signs(pool: LevelPool, hide: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-    """The stored signs that could be measured without the hidden channels."""
+    """The signs that could be measured without the hidden channels.
+
+    They are stored with the levels, save one that rests on whatever series are shown.
+    """
     hidden = tuple(start for channel in hide for start in SHOWN_BY[channel])
-    return {
+    stored = {
         name: np.array([about.get("measured", {}).get(name, np.nan) for about in pool.about])
         for name in UNITS
         if not name.startswith(hidden or ("\0",))
     }
+    return stored | {"void_fraction": voids(pool, hide)}
+
+
+def voids(pool: LevelPool, hide: Sequence[str] = ()) -> NDArray[np.float64]:
+    """(level,) `void_fractions` of a pool without some channels."""
+    parts = []
+    for start in range(0, len(pool.crops), _AT_ONCE):
+        crops = unpacked(np.stack(pool.crops[start : start + _AT_ONCE]))
+        for name in hide:
+            crops[:, CHANNELS.index(name)] = 0.0
+        parts.append(void_fractions(crops))
+    return np.concatenate(parts)
+
+
+def _answered_often(seen: Predictions, name: str) -> bool:
+    """Whether there are enough answers of either kind to learn from; else the network's stands."""
+    truth = seen.targets[:, HEADS.index(name)]
+    return min(int((truth == 1).sum()), int((truth == 0).sum())) >= FEWEST_ANSWERS
 
 
 def _question_trees(table: NDArray[np.float32], seen: Predictions, name: str) -> Trees:

@@ -33,6 +33,9 @@ the two causes apart better than real ones are known to: the sets are widened on
 FEWEST_EXTENTS: Final = 40
 """Edematous bodies that the extent's regressions need."""
 
+FEWEST_OF_KIND: Final = 100
+"""Answers that a kind of case needs for a quantile of its own."""
+
 _LINE_QUANTILES: Final = dict(zip(LINES, (0.05, 0.5, 0.95), strict=True))
 
 
@@ -54,20 +57,32 @@ def etiology_coverage(group: str) -> float:
     return COVERAGE_FLUID_ONLY if group == FLUID_ONLY else NOMINAL_COVERAGE
 
 
-def etiology_quantiles(seen: Predictions, platt: Platt) -> dict[str, float]:
+def etiology_quantiles(
+    seen: Predictions, platt: Platt, kinds: NDArray[np.str_]
+) -> dict[str, float]:
     """Split-conformal quantile of 1 - probability of the true etiology, per sequence set.
 
-    Without fat contrast it is at least that with it: less information never narrows a set.
+    It is the largest of those of the kinds of patients and scanners that have `FEWEST_OF_KIND`
+    answers, and of all together: a set is to keep its word on each of them, not in the mixture
+    alone. Without fat contrast it is at least that with it: less information never narrows a set.
+
+    Args:
+        seen: Of the calibration cases.
+        platt: Of the answer.
+        kinds: (level,) what each case was drawn from.
     """
     column = HEADS.index("pathological")
     truth = seen.targets[:, column]
     groups = groups_of(seen)
     probability = platt.probability(seen.heads[:, column])
+    missing = 1.0 - np.where(truth > 0.5, probability, 1.0 - probability)
     quantiles: dict[str, float] = {}
     for name in SEQUENCE_SETS:
         asked = np.isfinite(truth) & (groups == name)
-        of_truth = np.where(truth[asked] > 0.5, probability[asked], 1.0 - probability[asked])
-        quantiles[name] = conformal_quantile(1.0 - of_truth, etiology_coverage(name))
+        of_kind = [asked & (kinds == kind) for kind in np.unique(kinds)]
+        parts = [asked, *(part for part in of_kind if part.sum() >= FEWEST_OF_KIND)]
+        coverage = etiology_coverage(name)
+        quantiles[name] = max(conformal_quantile(missing[part], coverage) for part in parts)
     quantiles[FLUID_ONLY] = max(quantiles.values())
     return quantiles
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ from models.scorer.heads import HEADS
 from models.scorer.network import ScorerNetwork
 from models.scorer.normalisation import LOG_RANGE
 from training.export import BundleDraft, export_bundle, tensor_format
-from training.phantom.recipe import load_recipe
+from training.phantom.recipe import recipe_of
 from training.scorer.baselines import TASKS, baselines, compared, unweighed
 from training.scorer.calibrate import FittedCalibration, fit_calibration
 from training.scorer.card import model_card
@@ -144,12 +145,9 @@ def _data_of(metadata: Path) -> str | None:
 
 def drawn_from(cache: Path) -> dict[str, int]:
     """Name of a recipe to how many studies of a cache were drawn from it."""
-    seeds = [int(path.stem.split("-")[1]) for path in cache.glob("case-*.npz")]
-    counts = {}
-    for name in LEARNED_FROM:
-        recipe = load_recipe(name)
-        counts[name] = sum(0 <= seed - recipe.first_seed < recipe.seeds for seed in seeds)
-    return {name: count for name, count in counts.items() if count}
+    seeds = (int(path.stem.split("-")[1]) for path in cache.glob("case-*.npz"))
+    counts = Counter(map(recipe_of, seeds))
+    return {name: counts[name] for name in LEARNED_FROM if counts[name]}
 
 
 def beside_baselines(

@@ -17,7 +17,7 @@ from models.scorer.calibration import SEQUENCE_SETS, ScorerCalibration
 from models.scorer.heads import HEADS, MIMICS, SHAPES
 from models.scorer.measurements import genant_grade
 from models.scorer.network import ScorerNetwork
-from training.scorer.calibrate import CALLED, supports_edema, supports_unhealed
+from training.scorer.calibrate import CALLED, EVEN, supports_edema, supports_unhealed
 from training.scorer.combine import answered
 from training.scorer.conformal import (
     NOMINAL_COVERAGE,
@@ -119,6 +119,12 @@ def binary(
             "sensitivity": share(called[positive]),
             "specificity": share(absent[~positive]),
             "indeterminate": share(~called & ~absent),
+        }
+    else:
+        likely = probability >= EVEN
+        figures |= {
+            "likely_if_so": share(likely[positive]),
+            "likely_else": share(likely[~positive]),
         }
     return figures
 

@@ -5,6 +5,7 @@ import pytest
 from models.findings import Acuity, Call, Edema, Etiology, Fracture, Shape
 from models.scorer.calibration import OperatingPoint, Platt, ScorerCalibration
 from models.scorer.calls import (
+    LIMIT_CEMENT,
     LIMIT_NO_CONTRAST,
     LIMIT_NOT_MEASURED,
     LIMIT_PARTLY_COVERED,
@@ -100,6 +101,13 @@ def test_unhealed_does_not_rest_on_an_edema_that_is_not_measured() -> None:
     assert call_acuity(0.9, without, fracture(Call.PRESENT), POINT).call is Acuity.INDETERMINATE
     with_it = weigh_contrast(edema(Call.PRESENT), 0.5, RULE)
     assert call_acuity(0.9, with_it, fracture(Call.PRESENT), POINT).call is Acuity.UNHEALED
+
+
+def test_edema_beside_cement_makes_no_fracture_unhealed() -> None:
+    treated = replace(edema(Call.PRESENT), limited_by=(LIMIT_CEMENT,))
+    assert call_acuity(0.9, treated, fracture(Call.PRESENT), POINT).call is Acuity.INDETERMINATE
+    healed = replace(edema(Call.ABSENT), limited_by=(LIMIT_CEMENT,))
+    assert call_acuity(0.1, healed, fracture(Call.PRESENT), POINT).call is Acuity.HEALED
 
 
 def test_grade_and_shape_need_a_fracture() -> None:

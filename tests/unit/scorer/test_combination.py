@@ -18,6 +18,7 @@ from models.scorer.combination import (
     QUESTIONS,
     combination_table,
     map_shares,
+    read_combination,
 )
 from models.scorer.crops import PRESENCE
 from models.scorer.extent import LINES
@@ -102,6 +103,20 @@ def test_nodes_that_are_no_trees_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=r"nodes|buffer"):
             read_trees(whole | changed, len(COLUMNS))
+
+
+def test_a_combination_made_before_a_sign_was_measured_is_asked_what_it_knows() -> None:
+    known = [name for name in COLUMNS if name != "fluid_peak_ratio"]
+    whole = stump("bright_fraction", 0.3, -2.0, 3.0)
+    older = whole.nodes.copy()
+    older["column"][0, 0] = known.index("bright_fraction")
+    stored = weighing(edema=Trees(0.0, older)) | {"columns": known}
+    found = read_combination(stored, LINES)
+    assert found is not None
+    table = np.full((2, len(COLUMNS)), np.nan, np.float32)
+    table[:, COLUMNS.index("bright_fraction")] = (0.1, 0.5)
+    answers = found.answers(np.zeros((2, len(HEADS)), np.float32), table)
+    assert answers[:, HEADS.index("edema")].tolist() == [-1.0, 1.5]
 
 
 def test_the_table_names_every_column_once_and_leaves_out_what_is_unknown() -> None:
@@ -190,7 +205,7 @@ def test_a_bundle_has_its_regressions_in_one_place() -> None:
     weights = {line: [0.0, 1.0, 0.0] for line in LINES}
     for broken in (
         with_combination(weighing(), weights=weights),
-        with_combination(weighing() | {"columns": list(COLUMNS[:-1])}),
+        with_combination(weighing() | {"columns": [*COLUMNS[:-1], "never_measured"]}),
         with_combination(weighing() | {"questions": {}}),
     ):
         with pytest.raises(BundleError, match="incomplete"):

@@ -2,13 +2,14 @@ import numpy as np
 import pytest
 
 from models.scorer.boxes import body_boxes
-from models.scorer.crops import extract_crops
+from models.scorer.crops import CHANNELS, extract_crops
 from models.scorer.measurements import (
     dixon_signs,
     genant_grade,
     height_losses,
     posterior_walls_mm,
     signal_ratios,
+    void_fractions,
 )
 from models.volume import Role
 from tests.unit.scorer.toy_spine import Toy
@@ -66,6 +67,20 @@ def test_fat_fraction_of_a_dixon_pair() -> None:
     assert signs.opposed_ratio[0] < 0.06
     alone = extract_crops(toy.study(Role.STIR), toy.localisation())
     assert np.isnan(dixon_signs(alone).fat_fraction).all()
+
+
+def test_a_void_is_dark_in_every_series() -> None:
+    gain = {"stir": {"L2": 0.1, "L3": 0.1}, "t1": {"L2": 0.1, "L4": 0.1}}
+    toy = Toy(gain=gain)
+    crops = extract_crops(toy.study(Role.STIR, Role.T1), toy.localisation())
+    found = void_fractions(crops.array)
+    assert found[2] > 0.9
+    assert np.delete(found, 2).max() < 0.1
+    one = crops.array.copy()
+    one[:, CHANNELS.index("t1")] = 0.0  # not acquired
+    assert (void_fractions(one)[2:4] > 0.9).all()
+    one[:, :-2] = 0.0
+    assert np.isnan(void_fractions(one)).all()
 
 
 @pytest.mark.parametrize("bulge_mm", [-2.5, 0.0, 3.0])

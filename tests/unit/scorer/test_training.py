@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 pytest.importorskip("torch", reason="needs the [train] extra")
 
@@ -14,7 +15,13 @@ import torch
 from models.findings import Acuity, Coverage, Shape
 from models.registry import resolve
 from models.scorer.calibration import Platt, read_calibration
-from models.scorer.calls import call_acuity, call_edema, call_fracture, weigh_contrast
+from models.scorer.calls import (
+    LIMIT_CEMENT,
+    call_acuity,
+    call_edema,
+    call_fracture,
+    weigh_contrast,
+)
 from models.scorer.crops import CHANNELS, CROP_SHAPE, PRESENCE
 from models.scorer.extent import Extent
 from models.scorer.heads import BINARY_HEADS, HEADS, NEEDS_FLUID
@@ -23,6 +30,7 @@ from models.volume import Role
 from tests.unit.scorer.test_scorer import METADATA
 from training.phantom.disease.fracture import sample_fracture
 from training.phantom.painting.tissues import LevelTruth
+from training.phantom.recipe import load_recipe, recipe_of
 from training.phantom.scene import Scene, SceneRequest, sample_scene
 from training.scorer.augment import augmented
 from training.scorer.cache import LevelSet, level_set, load_levels, packed, save_levels, unpacked
@@ -33,7 +41,7 @@ from training.scorer.calibrate import (
     fit_platt,
     supports_unhealed,
 )
-from training.scorer.conformal import conformal_quantile
+from training.scorer.conformal import conformal_quantile, etiology_quantiles
 from training.scorer.evaluate import judge, network_of
 from training.scorer.evaluate import told as judged_as_text
 from training.scorer.export import Crops, draft_of, finish
@@ -41,7 +49,7 @@ from training.scorer.loop import Recipe, train
 from training.scorer.losses import batch_losses, matched_weights, positive_weights
 from training.scorer.page import page
 from training.scorer.pool import LevelPool
-from training.scorer.predict import Predictions
+from training.scorer.predict import MAP_LEVELS, Predictions
 from training.scorer.studies import synthesise
 from training.scorer.targets import level_targets, without_fluid
 from training.statistics.probabilities import calibration_curve
@@ -347,6 +355,43 @@ def test_conformal_quantile_covers() -> None:
     assert conformal_quantile(scores[:5], 0.9) == 1.0
 
 
+def told_apart(logits: NDArray[np.float64]) -> Predictions:
+    """Pathological causes, of which the network says so much."""
+    count = len(logits)
+    heads = np.zeros((count, len(HEADS)), np.float32)
+    targets = np.full((count, len(HEADS)), np.nan, np.float32)
+    heads[:, HEADS.index("pathological")] = logits
+    targets[:, HEADS.index("pathological")] = 1.0
+    presence = np.zeros((count, len(PRESENCE)), np.float32)
+    presence[:, PRESENCE.index("t1")] = 1.0
+    nothing = np.zeros(count, np.float32)
+    extents = np.zeros((count, len(MAP_LEVELS)), np.float32)
+    return Predictions(heads, targets, extents, nothing, nothing, presence)
+
+
+def test_sets_keep_their_word_on_the_worst_kind_of_case() -> None:
+    rng = np.random.default_rng(0)
+    good, bad = rng.normal(4.0, 1.0, 900), rng.normal(1.0, 1.0, 200)
+    seen = told_apart(np.concatenate([good, bad]))
+    platt = Platt(1.0, 0.0)
+    kinds = np.array(["good"] * 900 + ["bad"] * 200)
+    found = etiology_quantiles(seen, platt, kinds)["fat_contrast"]
+    together = etiology_quantiles(seen, platt, np.array(["any"] * 1100))["fat_contrast"]
+    assert found > together
+    assert found == conformal_quantile(1.0 - platt.probability(bad.astype(np.float32)), 0.95)
+    few = told_apart(np.concatenate([good, bad[:50]]))
+    alone = etiology_quantiles(few, platt, np.array(["good"] * 900 + ["bad"] * 50))
+    assert alone == etiology_quantiles(few, platt, np.array(["any"] * 950))
+
+
+def test_seeds_tell_what_a_case_was_drawn_from() -> None:
+    assert [recipe_of(load_recipe(name).seed(7)) for name in ("rough", "train")] == [
+        "rough",
+        "train",
+    ]
+    assert recipe_of(-1) == ""
+
+
 def test_a_run_becomes_metadata_the_scorer_reads(levels: LevelSet, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
@@ -448,20 +493,22 @@ def test_half_precision_of_filters_moves_weights_as_single_does(
 
 
 @pytest.mark.parametrize(
-    ("edema", "fracture", "bright", "possible"),
+    ("edema", "fracture", "cement", "bright", "possible"),
     [
-        (4.0, 4.0, 0.5, True),
-        (4.0, 4.0, 0.0, False),  # the network's word alone is not enough
-        (0.0, 4.0, 0.0, True),  # nor does it claim an edema here
-        (-4.0, 4.0, 0.5, False),
-        (4.0, -4.0, 0.5, False),
+        (4.0, 4.0, -4.0, 0.5, True),
+        (4.0, 4.0, -4.0, 0.0, False),  # the network's word alone is not enough
+        (0.0, 4.0, -4.0, 0.0, True),  # nor does it claim an edema here
+        (-4.0, 4.0, -4.0, 0.5, False),
+        (4.0, -4.0, -4.0, 0.5, False),
+        (4.0, 4.0, 4.0, 0.5, False),
     ],
 )
 def test_unhealed_is_counted_as_it_is_called(
-    edema: float, fracture: float, bright: float, possible: bool
+    edema: float, fracture: float, cement: float, bright: float, possible: bool
 ) -> None:
     heads = np.full((1, len(HEADS)), 6.0, np.float32)
-    heads[0, [HEADS.index("edema"), HEADS.index("fracture")]] = edema, fracture
+    asked = ("edema", "fracture", "mimic_cement")
+    heads[0, [HEADS.index(name) for name in asked]] = edema, fracture, cement
     nothing = np.zeros((1, 1), np.float32)
     seen = Predictions(heads, heads, nothing, nothing, nothing, nothing)
     pool = LevelPool(Path("nowhere"))
@@ -472,7 +519,12 @@ def test_unhealed_is_counted_as_it_is_called(
     call = call_acuity(
         0.99,
         weigh_contrast(
-            call_edema(float(1 / (1 + np.exp(-edema))), Extent(0.5), thresholds["edema"], ()),
+            call_edema(
+                float(1 / (1 + np.exp(-edema))),
+                Extent(0.5),
+                thresholds["edema"],
+                (LIMIT_CEMENT,) if cement > 0 else (),
+            ),
             bright,
             calibration.contrast,
         ),
