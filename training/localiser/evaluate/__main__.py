@@ -23,8 +23,8 @@ SETS: Final = {"validate": "held out", "stress": "stress (shifted)"}
 def main() -> int:
     """Evaluate on synthetic patients that nothing was trained on."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--count", type=int, default=120, help="patients of each set")
-    parser.add_argument("--curves", type=int, default=12, help="patients of each step; 0: none")
+    parser.add_argument("--count", type=int, default=300, help="patients of each set")
+    parser.add_argument("--curves", type=int, default=4, help="patients of each step; 0: none")
     parser.add_argument("--json", type=Path, help="write all figures here")
     parser.add_argument("--bundle-dir", type=Path)
     parser.add_argument("--checkpoint", type=Path, help="a training checkpoint instead")
