@@ -202,11 +202,12 @@ def model_card(figures: Mapping[str, Any]) -> ModelCard:
             "served, and lets 2 % of sound bodies pass, was decided with edema put into the water "
             "images of volunteers in view; that edema is weighed with measured signs was kept when "
             "these did not speak against it. In 0.7.0 weights half the way were taken when those "
-            "at the end called one body fewer; in 0.8.0 those at the end are kept, though at 1.5 "
-            "times they call one body fewer than 0.7.0. Fracture and etiology have not been tried "
-            "on labelled real scans at all.",
-            "How far to go from the weights of 0.7.0 was chosen among four steps by AUROC and "
-            "extent on validation levels and on the very `stress` levels that figures are given "
-            "of: those of `stress` are optimistic by that choice.",
+            "at the end called one body fewer; in 0.8.0 those at the end were kept, though at 1.5 "
+            "times they called one body fewer than 0.7.0. Fracture and etiology have not been "
+            "tried on labelled real scans at all.",
+            "How far to go from the weights of 0.7.0 to those of 0.8.0, with which later versions "
+            "begin, was chosen among four steps by AUROC and extent on validation levels and on "
+            "`stress` levels that figures are given of: those of `stress` are optimistic by that "
+            "choice.",
         ),
     )
