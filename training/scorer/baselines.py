@@ -68,16 +68,22 @@ def sign_table(pool: LevelPool, calibration: ScorerCalibration) -> NDArray[np.fl
 
 
 def baselines(
-    training: LevelPool, test: LevelPool, calibration: ScorerCalibration, task: str
+    training: LevelPool, tables: tuple[NDArray[np.float64], NDArray[np.float64]], task: str
 ) -> list[Baseline]:
-    """Fit both baselines of a task; none where the training cases hold too few answers."""
+    """Fit both baselines of a task; none where the training cases hold too few answers.
+
+    Args:
+        training: Levels to learn from.
+        tables: `sign_table` of these, and of the levels to be judged.
+        task: One of `TASKS`.
+    """
     measured = np.array(["measured" in about for about in training.about])
     truth = np.stack(training.targets)[:, HEADS.index(task)]
     asked = measured & np.isfinite(truth)
     positive = truth[asked] > 0.5
     if min(positive.sum(), (~positive).sum()) < FEWEST:
         return []
-    table, other = sign_table(training, calibration)[asked], sign_table(test, calibration)
+    table, other = tables[0][asked], tables[1]
     return [_best_sign(table, positive, other), _trees(table, positive, other)]
 
 

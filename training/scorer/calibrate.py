@@ -28,6 +28,7 @@ from models.scorer.network import ScorerNetwork
 from training.phantom.recipe import recipe_of
 from training.scorer.combine import fit_combination, weighed
 from training.scorer.conformal import (
+    ACUITY_COVERAGE,
     COVERAGE_FLUID_ONLY,
     NOMINAL_COVERAGE,
     acuity_quantiles,
@@ -149,7 +150,7 @@ def fit_calibration(
                 FLUID_ONLY: COVERAGE_FLUID_ONLY,
             },
             "acuity_quantile": acuity_quantiles(every, platt),
-            "acuity_coverage": NOMINAL_COVERAGE,
+            "acuity_coverage": ACUITY_COVERAGE,
             "extent": fit_extent(every, _not_absent(every, platt["edema"], points["edema"])),
             "agreements": fit_agreements(held_out, heights),
             "map_threshold": choose_map_threshold(views["as_acquired"]),

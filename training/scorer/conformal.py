@@ -20,8 +20,11 @@ from models.scorer.heads import HEADS
 from training.scorer.predict import MAP_LEVELS, Predictions
 
 NOMINAL_COVERAGE: Final = 0.95
-"""Of etiology and acuity sets. The likeliest class is right more often than nine times in ten, so
-that sets with a lower bound would cover more than they say."""
+"""Of etiology sets. The likeliest class is right more often than nine times in ten, so that sets
+with a lower bound would cover more than they say."""
+
+ACUITY_COVERAGE: Final = 0.97
+"""Of acuity sets, for the same reason: most bodies are not broken, and are told to be sound."""
 
 EXTENT_COVERAGE: Final = 0.90
 """Of the extent's interval."""
@@ -116,7 +119,7 @@ def acuity_quantiles(seen: Predictions, platt: Mapping[str, Platt]) -> dict[str,
         ]
     )
     return {
-        name: conformal_quantile(missing[np.isfinite(missing) & (groups == name)], NOMINAL_COVERAGE)
+        name: conformal_quantile(missing[np.isfinite(missing) & (groups == name)], ACUITY_COVERAGE)
         for name in SEQUENCE_SETS
     }
 

@@ -22,7 +22,14 @@ from models.runtime import load_network
 from models.scorer.calibration import ScorerCalibration, read_calibration
 from models.scorer.network import ScorerNetwork
 from training.phantom.recipe import load_recipe
-from training.scorer.baselines import TASKS, Baseline, baselines, compared, unweighed
+from training.scorer.baselines import (
+    TASKS,
+    Baseline,
+    baselines,
+    compared,
+    sign_table,
+    unweighed,
+)
 from training.scorer.cache import fill_cache
 from training.scorer.combine import weighed
 from training.scorer.export import halves, whole
@@ -51,11 +58,13 @@ def judge(
     """
     figures: dict[str, Any] = {}
     beside: dict[str, dict[str, list[Baseline]]] = {}
+    learned = sign_table(training, calibration)
     for name, pool in pools.items():
         alone = predict(network, pool)
         seen = weighed(alone, pool, calibration.combination, calibration.reference_heights_mm)
+        tables = learned, sign_table(pool, calibration)
         beside[name] = {
-            task: [*unweighed(alone, seen, task), *baselines(training, pool, calibration, task)]
+            task: [*unweighed(alone, seen, task), *baselines(training, tables, task)]
             for task in TASKS
         }
         rows = {task: compared(seen, found, task) for task, found in beside[name].items()}

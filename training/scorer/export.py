@@ -33,7 +33,7 @@ from models.scorer.network import ScorerNetwork
 from models.scorer.normalisation import LOG_RANGE
 from training.export import BundleDraft, export_bundle, tensor_format
 from training.phantom.recipe import recipe_of
-from training.scorer.baselines import TASKS, baselines, compared, unweighed
+from training.scorer.baselines import TASKS, baselines, compared, sign_table, unweighed
 from training.scorer.calibrate import FittedCalibration, fit_calibration
 from training.scorer.card import model_card
 from training.scorer.combine import weighed
@@ -157,9 +157,10 @@ def beside_baselines(
     calibration = read_calibration(metadata)
     alone = predict(network, pool)
     seen = weighed(alone, pool, calibration.combination, calibration.reference_heights_mm)
+    tables = sign_table(training, calibration), sign_table(pool, calibration)
     rows = {}
     for task in TASKS:
-        others = [*unweighed(alone, seen, task), *baselines(training, pool, calibration, task)]
+        others = [*unweighed(alone, seen, task), *baselines(training, tables, task)]
         rows[task] = compared(seen, others, task)
     return evaluate(network, pool, calibration, seen) | {"baselines": rows}
 

@@ -20,7 +20,7 @@ from models.scorer.network import ScorerNetwork
 from training.scorer.calibrate import CALLED, EVEN, supports_edema, supports_unhealed
 from training.scorer.combine import answered
 from training.scorer.conformal import (
-    NOMINAL_COVERAGE,
+    ACUITY_COVERAGE,
     acuity_truth,
     etiology_coverage,
     extent_table,
@@ -225,7 +225,7 @@ def _acuity_sets(seen: Predictions, calibration: ScorerCalibration) -> dict[str,
         if sets and all(sets):
             names = [str(truth[i]) for i in asked]
             result[group] = _covered([tuple(map(str, one)) for one in sets], names) | {
-                "nominal": NOMINAL_COVERAGE
+                "nominal": ACUITY_COVERAGE
             }
     return result
 
