@@ -7,6 +7,7 @@ gives the `calibration` and `operating_points` sections of the bundle's metadata
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -174,8 +175,9 @@ def fit_calibration(
 
 
 def drawn_from(pool: LevelPool) -> NDArray[np.str_]:
-    """(level,) name of the recipe that each level's case was drawn from."""
-    return np.array([recipe_of(int(about["case"].rpartition("-")[2])) for about in pool.about])
+    """(level,) name of the recipe that each level's case was drawn from; "" where it tells none."""
+    numbered = [re.fullmatch(r"case-(\d+)", str(about.get("case", ""))) for about in pool.about]
+    return np.array(["" if found is None else recipe_of(int(found[1])) for found in numbered])
 
 
 def _answers(seen: Predictions, name: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

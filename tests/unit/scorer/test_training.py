@@ -38,6 +38,7 @@ from training.scorer.calibrate import (
     AcceptedErrors,
     choose_flag,
     choose_point,
+    drawn_from,
     fit_platt,
     supports_unhealed,
 )
@@ -390,6 +391,10 @@ def test_seeds_tell_what_a_case_was_drawn_from() -> None:
         "train",
     ]
     assert recipe_of(-1) == ""
+    pool = LevelPool(Path("nowhere"))
+    seed = load_recipe("rough").seed(7)
+    pool.about = [{"case": f"case-{seed}"}, {"case": "case-1"}, {"case": 3}, {}]
+    assert drawn_from(pool).tolist() == ["rough", recipe_of(1), "", ""]
 
 
 def test_a_run_becomes_metadata_the_scorer_reads(levels: LevelSet, tmp_path: Path) -> None:
