@@ -289,6 +289,24 @@ def test_highdicom_reads_segments_and_groups_that_name_each_other(
         assert [by_uid[str(group.tracking_uid)]] == list(referenced.referenced_segment_numbers)
 
 
+def test_whatever_the_report_refers_to_is_among_its_evidence(
+    results: tuple[StudyResult, Path],
+) -> None:
+    report = dcmread(results[1] / "sr.dcm")
+
+    def named(items: Sequence[Dataset]) -> set[str]:
+        return {
+            str(element.value)
+            for item in items
+            for element in item.iterall()
+            if element.keyword == "ReferencedSOPInstanceUID"
+        }
+
+    referred = named(report.ContentSequence)
+    assert referred
+    assert referred <= named(report.CurrentRequestedProcedureEvidenceSequence)
+
+
 def test_dcmtk_shows_the_report(results: tuple[StudyResult, Path]) -> None:
     shown = tool("dsrdump", results[1] / "sr.dcm")
     assert shown.returncode == 0, shown.stderr
