@@ -71,8 +71,8 @@ LIMIT_CEMENT: Final = "cement"
 CEMENTED: Final = 0.2
 """Probability of cement from which a body may have been treated. Edema stays beside cement for a
 year in 29 % (Voormolen, AJNR 2006;27:983), so that it does not tell of an unhealed fracture there.
-Chosen on the calibration half of held-out synthetic cases: it takes 2 of 441 unhealed fractures
-that are called, and a third of the treated bodies that were."""
+Chosen on the calibration half of held-out synthetic cases, where it costs hardly an unhealed
+fracture its call."""
 
 UNSUPPORTED: Final = frozenset({LIMIT_NO_CONTRAST, LIMIT_NOT_MEASURED})
 """Limits of an edema that the network sees and the measured signal does not."""
