@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from models.findings import StudyVolumes
 from models.scorer.crops import (
@@ -44,6 +47,33 @@ def test_shading_goes_and_contrast_stays() -> None:
     # Without the field 34 mm of 12 % per cm would leave a spread of 0.35 inside a body.
     spread = np.ptp(np.percentile(crops.array[0, fluid][own[0]], (5, 95)))
     assert spread < 0.15
+
+
+@pytest.mark.parametrize("levels", [("L3",), ("L1", "L2", "L3", "L4", "L5")])
+def test_crops_are_handed_over_once_and_in_order(levels: tuple[str, ...]) -> None:
+    toy = Toy(levels=levels)
+    given: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+    crops = extract_crops(
+        toy.study(Role.STIR),
+        toy.localisation(),
+        lambda array, presence: given.append((array.copy(), presence)),
+    )
+    assert [len(array) for array, _ in given] == ([1] if len(levels) == 1 else [2, 3])
+    assert np.array_equal(np.concatenate([array for array, _ in given]), crops.array)
+    assert np.array_equal(np.concatenate([there for _, there in given]), crops.presence)
+
+
+def test_no_crops_are_handed_over_where_no_series_has_signal() -> None:
+    toy = Toy()
+    stir = toy.volume(Role.STIR)
+    dark = replace(stir, array=np.zeros_like(stir.array))
+    given: list[object] = []
+    crops = extract_crops(
+        StudyVolumes(dark, {"stir": dark}),
+        toy.localisation(),
+        lambda array, _presence: given.append(array),
+    )
+    assert (crops.channels, given) == ({}, [])
 
 
 @pytest.mark.parametrize(

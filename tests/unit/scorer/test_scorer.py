@@ -117,6 +117,35 @@ def test_an_edema_that_only_the_network_sees_is_indeterminate() -> None:
     assert scores.levels[4].features["bright_fraction"].value == 0.0
 
 
+@dataclass
+class SomeCement(BrightIsWet):
+    """A network that sees cement everywhere, so much."""
+
+    logit: float = 0.0
+
+    def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> Mapping[str, NDArray[np.float32]]:
+        outputs = dict(super().run(inputs))
+        outputs["heads"][:, HEADS.index("mimic_cement")] = self.logit
+        return outputs
+
+
+@pytest.mark.parametrize(
+    ("logit", "limits", "call"),
+    [(-1.3, ("cement",), Acuity.INDETERMINATE), (-1.5, (), Acuity.UNHEALED)],
+)
+def test_a_body_that_may_hold_cement_is_edematous_and_not_unhealed(
+    logit: float, limits: tuple[str, ...], call: Acuity
+) -> None:
+    toy = Toy(gain={"stir": {"L2": 1.8}})
+    scorer = Scorer(SomeCement(logit=logit), METADATA)
+    level = scorer(toy.study(Role.STIR, Role.T1), toy.localisation()).levels[2]
+    assert level.edema is not None
+    assert level.acuity is not None
+    assert level.edema.call is Call.PRESENT
+    assert level.edema.limited_by == limits
+    assert level.acuity.call is call
+
+
 def test_a_bundle_may_carry_its_own_rule_of_contrast() -> None:
     stored = {"agrees_from": 0.2, "spread_factor": {"stir": 3.0}}
     calibration = {**METADATA[SECTION]["calibration"], "contrast": stored}
