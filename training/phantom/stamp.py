@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from typing import Final
 
-PHANTOM_VERSION: Final = "6"
+PHANTOM_VERSION: Final = "7"
 """Raised by whatever changes a drawn byte; `version` says how that is noticed."""

@@ -42,6 +42,9 @@ SIDE_MARGIN_MM: Final = -0.8
 outline marrow: in front cortex and anterior ligament are one thick dark line that they leave out.
 Chosen by comparing networks trained on other margins with masks of real scans."""
 
+HALF_BENT: Final = 0.5
+"""Place, 0 in the middle to 1 at the side wall, at which half of the bend is reached."""
+
 EDGE_RADIUS_MM: Final = 1.6
 REACH_MM: Final = 3.0
 BAND_MM: Final = 6.0
@@ -148,6 +151,14 @@ def endplate(shape: BodyShape, u: float, across: float, superior: bool) -> float
 
 
 @jit
+def straightened(shape: BodyShape, x: float, y: float) -> float:
+    """The place in depth that a point would have in a body whose sides are not bent backwards."""
+    across = x / (shape.half_width_top + shape.half_width_bottom)
+    side = 4.0 * across * across
+    return y - shape.bend * side * side / (side * side + HALF_BENT**4)
+
+
+@jit
 def body_distances(
     shape: BodyShape, x: float, y: float, z: float
 ) -> tuple[float, float, float, float]:
@@ -157,6 +168,7 @@ def body_distances(
         To the whole body (FAR_MM when clearly outside); to the superior and to the inferior
         endplate; and the antero-posterior place, -1 anterior wall to 1 posterior wall.
     """
+    y = straightened(shape, x, y)
     half_depth = 0.5 * (shape.half_depth_top + shape.half_depth_bottom) * (1 - shape.waist)
     half_width = 0.5 * (shape.half_width_top + shape.half_width_bottom) * (1 - shape.waist)
     u = min(1.15, max(-1.15, y / half_depth))
@@ -194,7 +206,7 @@ def _rounded(radial: float, plate: float) -> float:
 def _inside(shape: BodyShape, x: float, y: float, z: float) -> tuple[float, float, float]:
     """As `body_distances`, but quicker for a painter: (solid, nearer endplate, place in depth).
 
-    Outside the body only the sign of the first is meant.
+    `y` is a `straightened` one. Outside the body only the sign of the first is meant.
     """
     half_depth = 0.5 * (shape.half_depth_top + shape.half_depth_bottom) * (1 - shape.waist)
     half_width = 0.5 * (shape.half_width_top + shape.half_width_bottom) * (1 - shape.waist)
@@ -218,7 +230,10 @@ def _inside(shape: BodyShape, x: float, y: float, z: float) -> tuple[float, floa
 
 @jit
 def outline(shape: BodyShape, x: float, y: float, level: float) -> float:
-    """Signed distance (mm, approximate) to the side wall at a level, -1 bottom to 1 top."""
+    """Signed distance (mm, approximate) to the side wall at a level, -1 bottom to 1 top.
+
+    `y` is a `straightened` one.
+    """
     half_depth = 0.5 * (shape.half_depth_top + shape.half_depth_bottom) * (1 - shape.waist)
     y -= 0.5 * shape.shear * level
     u = min(1.15, max(-1.15, y / half_depth))
@@ -245,7 +260,8 @@ def outline(shape: BodyShape, x: float, y: float, level: float) -> float:
 
 @jit
 def rim(shape: BodyShape, x: float, y: float, top: bool) -> float:
-    """`outline` at the upper or the lower rim, where it is quick to tell."""
+    """Distance to the side wall at the upper or the lower rim, where it is quick to tell."""
+    y = straightened(shape, x, y)
     if top:
         width, depth, y = shape.half_width_top, shape.half_depth_top, y - 0.5 * shape.shear
     else:
@@ -263,6 +279,7 @@ def body_reach(shape: BodyShape) -> tuple[float, float, float]:
         max(shape.half_width_top, shape.half_width_bottom) + shape.lip,
         max(shape.half_depth_top, shape.half_depth_bottom)
         + max(shape.lip, shape.posterior_bulge, 0.0)
+        + shape.bend
         + 0.6 * abs(shape.shear),
         0.5 * max(shape.height_anterior, shape.height_posterior)
         + 0.3 * abs(shape.lateral_wedge)
@@ -315,6 +332,7 @@ def _paint_body(
         first, last = columns_within(patch, (x0, y0, z0), reach)
         for j in range(first, last):
             x, y, z = x0 + step[0] * j, y0 + step[1] * j, z0 + step[2] * j
+            y = straightened(shape, x, y)
             solid, plate, u = _inside(shape, x, y, z)
             if solid >= 0.0:
                 continue
@@ -344,6 +362,7 @@ def _paint_body(
 @jit
 def in_label(shape: BodyShape, x: float, y: float, z: float) -> bool:
     """Whether a point of the body's frame, mm, lies where label maps show the body."""
+    y = straightened(shape, x, y)
     solid, plate, _ = _inside(shape, x, y, z)
     return solid < 0.0 and solid < _label_margin(shape, x, y, (solid, plate))
 
