@@ -27,7 +27,12 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=usual.workers)
     parser.add_argument("--rate", type=float, default=usual.peak_rate, help="peak learning rate")
     parser.add_argument("--start", type=Path, help="model.safetensors of a bundle to begin with")
-    parser.add_argument("--bfloat16", action="store_true", help="for CPUs with AMX")
+    parser.add_argument("--averaging", type=float, default=usual.averaging)
+    parser.add_argument("--device", default=usual.device, choices=("cpu", "cuda"))
+    parser.add_argument("--shelf", type=int, default=usual.shelf, help="crops kept to show again")
+    parser.add_argument("--shown", type=float, default=usual.shown, help="times, in the mean")
+    parser.add_argument("--bfloat16", action="store_true", help="for GPUs, and CPUs with AMX")
+    parser.add_argument("--save-every", type=int, default=usual.save_every, help="steps")
     parser.add_argument("--seed", type=int, default=usual.seed)
     given = parser.parse_args()
     settings = FitSettings(
@@ -35,8 +40,13 @@ def main() -> None:
         minutes=given.minutes,
         batch=given.batch,
         peak_rate=given.rate,
+        averaging=given.averaging,
+        device=given.device,
+        shelf=given.shelf,
+        shown=given.shown,
         bfloat16=given.bfloat16,
         workers=given.workers,
+        save_every=given.save_every,
         seed=given.seed,
     )
     recipes = [load_teaching_recipe(which) for which in given.recipe]

@@ -2,7 +2,7 @@
 
     python -m training.scorer.loop --cache DIR --out RUN --steps 2000
 
-RUN/last.safetensors is written every `CHECKPOINT_EVERY` steps with RUN/log.jsonl beside it;
+RUN/last.safetensors is written every `--report-every` steps with RUN/log.jsonl beside it;
 RUN/state.pt lets `--resume` go on with the optimiser as it was.
 """
 
@@ -12,12 +12,16 @@ import argparse
 import json
 import math
 import time
+from collections import deque
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -31,7 +35,6 @@ from training.scorer.pool import Batch, LevelPool
 from training.scorer.predict import predict
 from training.statistics.roc import auroc
 
-CHECKPOINT_EVERY: Final = 100
 REPORTED: Final = ("edema", "fracture", "unhealed", "pathological")
 
 
@@ -44,7 +47,12 @@ class Recipe:
             third of the usual rate.
         kept: Part of the way from these weights to the learned ones at which the run ends: half
             way does as well on what was learned and better on what is shifted.
-        bfloat16: Filters in half precision, losses and weights in single; faster on a CPU with AMX.
+        bfloat16: Filters in half precision, losses and weights in single; faster on a GPU and on a
+            CPU with AMX.
+        minutes: The schedule ends after this time even if `steps` are not reached; None: no limit.
+        device: "cpu" or "cuda".
+        preparing: Threads that make batches ahead of the step.
+        report_every: Steps between checkpoints and their validation.
 
     Source: Wortsman 2022, CVPR 7959 (interpolating weights before and after fine-tuning).
     """
@@ -59,6 +67,10 @@ class Recipe:
     start: str = ""
     kept: float = 1.0
     bfloat16: bool = False
+    minutes: float | None = None
+    device: str = "cpu"
+    preparing: int = 1
+    report_every: int = 100
 
 
 def train(cache: Path, out: Path, recipe: Recipe, *, resume: bool = False) -> ScorerNetwork:
@@ -79,48 +91,85 @@ def train(cache: Path, out: Path, recipe: Recipe, *, resume: bool = False) -> Sc
     network = ScorerNetwork()
     if recipe.start and not resume:
         network.load_state_dict(load_file(recipe.start))
-    network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    network.to(recipe.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     average = AveragedModel(
         network,
         multi_avg_fn=get_ema_multi_avg_fn(recipe.average),  # type: ignore[no-untyped-call]
         use_buffers=True,
     )
     optimiser = torch.optim.AdamW(network.parameters(), recipe.rate, weight_decay=recipe.decay)
-    first = _resume(out, network, average, optimiser) if resume else 0
+    first, before = _resume(out, network, average, optimiser) if resume else (0, 0.0)
     pool, validation = LevelPool(cache, "train"), LevelPool(cache, "validation")
-    rng = np.random.default_rng([recipe.seed, first])
-    order: list[int] = []
-    weights = torch.ones(len(BINARY_HEADS))
-    started = time.monotonic()
-    for step in range(first, recipe.steps):
-        if len(order) < recipe.batch:
-            count = pool.refresh()
-            order = rng.permutation(count).tolist()
-            weights = positive_weights(torch.from_numpy(np.stack(pool.targets)))
-        chosen = np.array([order.pop() for _ in range(min(recipe.batch, len(order)))])
+    batches = prepared_batches(pool, recipe, first)
+    started = time.monotonic() - before
+    progress, step = first / recipe.steps, first
+    while progress < 1.0:
         for group in optimiser.param_groups:
-            group["lr"] = recipe.rate * _schedule(step, recipe)
-        batch = augmented(pool.batch(chosen), rng)
-        losses = _step(network, optimiser, batch, weights, bfloat16=recipe.bfloat16)
+            group["lr"] = recipe.rate * _schedule(step, progress, recipe)
+        batch, weights = next(batches)
+        losses = _step(network, optimiser, batch, weights, recipe)
         average.update_parameters(network)
-        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == recipe.steps:
+        step += 1
+        seconds = time.monotonic() - started
+        by_time = seconds / (60.0 * recipe.minutes) if recipe.minutes else 0.0
+        progress = max(step / recipe.steps, by_time)
+        if step % recipe.report_every == 0 or progress >= 1.0:
             row = {
-                "step": step + 1,
-                "seconds": round(time.monotonic() - started, 1),
+                "step": step,
+                "seconds": round(seconds, 1),
                 "levels": len(pool.crops),
                 **{name: round(float(value), 4) for name, value in _parts(losses).items()},
                 **_validate(_averaged(average), validation),
             }
             _write_checkpoint(out, row, network, average, optimiser)
-    learned = _averaged(average)
+    batches.close()
+    learned = _averaged(average).cpu()
     if recipe.start:
         learned.load_state_dict(between(load_file(recipe.start), learned.state_dict(), recipe.kept))
         save_file(_contiguous(learned), out / "last.safetensors")
     return learned.eval()
 
 
+def prepared_batches(
+    pool: LevelPool, recipe: Recipe, first: int
+) -> Generator[tuple[Batch, Tensor], None, None]:
+    """Batches of a pool that may grow, made ahead of the step; level by level in a random order.
+
+    Every batch has a generator of its own, so that threads change nothing about it.
+
+    Args:
+        pool: Read again whenever all of its levels were shown.
+        recipe: Size of a batch, seed, and how many threads make them.
+        first: Number of the first batch.
+
+    Yields:
+        A batch, and the weights of positive answers in the pool it came from.
+    """
+    rng = np.random.default_rng([recipe.seed, first])
+    made: deque[tuple[Future[Batch], Tensor]] = deque()
+    order: list[int] = []
+    weights = torch.ones(len(BINARY_HEADS))
+    step = first
+    with ThreadPoolExecutor(recipe.preparing) as threads:
+        while True:
+            while len(made) < 2 * recipe.preparing:
+                if len(order) < recipe.batch:
+                    order = rng.permutation(pool.refresh()).tolist()
+                    weights = positive_weights(torch.from_numpy(np.stack(pool.targets)))
+                chosen = np.array([order.pop() for _ in range(min(recipe.batch, len(order)))])
+                own = np.random.default_rng([recipe.seed, first, step])
+                made.append((threads.submit(_prepared, pool, chosen, own), weights))
+                step += 1
+            batch, its_weights = made.popleft()
+            yield batch.result(), its_weights
+
+
+def _prepared(pool: LevelPool, chosen: NDArray[np.int64], rng: np.random.Generator) -> Batch:
+    return augmented(pool.batch(chosen), rng)
+
+
 def _contiguous(network: torch.nn.Module) -> dict[str, Tensor]:
-    return {name: value.contiguous() for name, value in network.state_dict().items()}
+    return {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
 
 
 def _averaged(average: AveragedModel) -> ScorerNetwork:
@@ -130,12 +179,11 @@ def _averaged(average: AveragedModel) -> ScorerNetwork:
     return network
 
 
-def _schedule(step: int, recipe: Recipe) -> float:
-    """Linear warm-up, then a cosine to a hundredth."""
+def _schedule(step: int, progress: float, recipe: Recipe) -> float:
+    """Linear warm-up by steps, then a cosine by progress to a hundredth."""
     if step < recipe.warm_up:
         return (step + 1) / recipe.warm_up
-    part = (step - recipe.warm_up) / max(1, recipe.steps - recipe.warm_up)
-    return 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * part))
+    return 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
 def _step(
@@ -143,18 +191,19 @@ def _step(
     optimiser: torch.optim.Optimizer,
     batch: Batch,
     weights: Tensor,
-    *,
-    bfloat16: bool,
+    recipe: Recipe,
 ) -> Losses:
     network.train()
-    crops = torch.from_numpy(batch.crops).to(memory_format=torch.channels_last_3d)
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
-        edema_map, heads = network(crops, torch.from_numpy(batch.presence))
+    device = recipe.device
+    crops = torch.from_numpy(batch.crops).to(device, memory_format=torch.channels_last_3d)
+    presence, targets, edema_map, counts = (
+        torch.from_numpy(values).to(device)
+        for values in (batch.presence, batch.targets, batch.edema_map, batch.counts)
+    )
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=recipe.bfloat16):
+        said_map, heads = network(crops, presence)
     losses = batch_losses(
-        (edema_map.float(), heads.float()),
-        torch.from_numpy(batch.targets),
-        (torch.from_numpy(batch.edema_map), torch.from_numpy(batch.counts)),
-        weights,
+        (said_map.float(), heads.float()), targets, (edema_map, counts), weights.to(device)
     )
     optimiser.zero_grad(set_to_none=True)
     losses.total.backward()  # type: ignore[no-untyped-call]
@@ -196,6 +245,7 @@ def _write_checkpoint(
     (out / "part.safetensors").replace(out / "last.safetensors")
     state = {
         "step": row["step"],
+        "seconds": row["seconds"],
         "network": network.state_dict(),
         "average": average.state_dict(),
         "optimiser": optimiser.state_dict(),
@@ -211,13 +261,13 @@ def _resume(
     network: ScorerNetwork,
     average: AveragedModel,
     optimiser: torch.optim.Optimizer,
-) -> int:
-    """Load the run's state; returns the first step still to be done."""
-    state = torch.load(out / "state.pt", weights_only=True)
+) -> tuple[int, float]:
+    """Load the run's state; returns the first step still to be done, and the seconds so far."""
+    state = torch.load(out / "state.pt", map_location="cpu", weights_only=True)
     network.load_state_dict(state["network"])
     average.load_state_dict(state["average"])
     optimiser.load_state_dict(state["optimiser"])
-    return int(state["step"])
+    return int(state["step"]), float(state["seconds"])
 
 
 def main() -> None:
@@ -231,7 +281,12 @@ def main() -> None:
     parser.add_argument("--start", default="", help="weights to begin from")
     parser.add_argument("--kept", type=float, default=Recipe().kept, help="see Recipe.kept")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--bfloat16", action="store_true", help="for CPUs with AMX")
+    parser.add_argument("--batch", type=int, default=Recipe().batch)
+    parser.add_argument("--minutes", type=float, help="end the schedule after this time")
+    parser.add_argument("--device", default=Recipe().device, choices=("cpu", "cuda"))
+    parser.add_argument("--preparing", type=int, default=Recipe().preparing, help="threads")
+    parser.add_argument("--report-every", type=int, default=Recipe().report_every, help="steps")
+    parser.add_argument("--bfloat16", action="store_true", help="for GPUs, and CPUs with AMX")
     parser.add_argument("--resume", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -242,6 +297,11 @@ def main() -> None:
         start=arguments.start,
         kept=arguments.kept,
         bfloat16=arguments.bfloat16,
+        batch=arguments.batch,
+        minutes=arguments.minutes,
+        device=arguments.device,
+        preparing=arguments.preparing,
+        report_every=arguments.report_every,
     )
     train(arguments.cache, arguments.out, recipe, resume=arguments.resume)
 

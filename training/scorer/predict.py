@@ -65,15 +65,16 @@ def predict(
         batch: Levels at once.
     """
     network.eval()
+    device = next(network.parameters()).device
     parts = []
     with torch.no_grad():
         for start in range(0, len(pool.crops), batch):
             chosen = np.arange(start, min(start + batch, len(pool.crops)))
             seen = pool.batch(chosen, hide)
             edema_map, heads = network(
-                torch.from_numpy(seen.crops), torch.from_numpy(seen.presence)
+                torch.from_numpy(seen.crops).to(device), torch.from_numpy(seen.presence).to(device)
             )
-            probability = torch.sigmoid(edema_map).numpy()
+            probability = torch.sigmoid(edema_map).cpu().numpy()
             over = (1, 2, 3, 4)
             inside = np.maximum(seen.counts.sum(axis=over), 1.0)
             extents = [
@@ -83,7 +84,7 @@ def predict(
             truth = (seen.edema_map * seen.counts).sum(axis=over) / inside
             parts.append(
                 Predictions(
-                    heads.numpy(),
+                    heads.cpu().numpy(),
                     seen.targets,
                     np.stack(extents, axis=1).astype(np.float32),
                     ((probability * seen.counts).sum(axis=over) / inside).astype(np.float32),

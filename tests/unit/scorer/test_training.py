@@ -46,7 +46,7 @@ from training.scorer.conformal import conformal_quantile, etiology_quantiles
 from training.scorer.evaluate import judge, network_of
 from training.scorer.evaluate import told as judged_as_text
 from training.scorer.export import Crops, draft_of, finish
-from training.scorer.loop import Recipe, train
+from training.scorer.loop import Recipe, prepared_batches, train
 from training.scorer.losses import batch_losses, matched_weights, positive_weights
 from training.scorer.page import page
 from training.scorer.pool import LevelPool
@@ -172,6 +172,38 @@ def test_network_gives_a_map_and_heads_and_hears_the_mask() -> None:
     assert edema_map.shape == (SHAPE[0], 1, 12, 36, 24)
     assert heads.shape == (SHAPE[0], len(HEADS))
     assert not torch.allclose(heads, other)
+
+
+@pytest.fixture(scope="module")
+def cache(levels: LevelSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    for name in ("case-1", "case-2"):
+        save_levels(folder / f"{name}.npz", levels)
+    return folder
+
+
+def test_threads_that_make_batches_change_nothing_about_them(cache: Path) -> None:
+    drawn = []
+    for preparing in (1, 3):
+        batches = prepared_batches(
+            LevelPool(cache, "train"), Recipe(batch=2, preparing=preparing), first=0
+        )
+        drawn.append([next(batches) for _ in range(6)])
+        batches.close()
+    for (one, its), (other, weights) in zip(*drawn, strict=True):
+        np.testing.assert_array_equal(one.crops, other.crops)
+        np.testing.assert_array_equal(one.targets, other.targets)
+        assert torch.equal(its, weights)
+    # Another start of a run that was stopped draws others.
+    later = prepared_batches(LevelPool(cache, "train"), Recipe(batch=2), first=5)
+    assert not np.array_equal(next(later)[0].crops, drawn[0][0][0].crops)
+    later.close()
+
+
+def test_a_schedule_may_end_by_time(cache: Path, tmp_path: Path) -> None:
+    train(cache, tmp_path, Recipe(steps=10_000, batch=2, minutes=1e-6))
+    rows = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert [json.loads(row)["step"] for row in rows] == [1]
 
 
 def test_unasked_questions_do_not_move_the_loss() -> None:
