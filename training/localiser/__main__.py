@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--device", default=usual.device, choices=("cpu", "cuda"))
     parser.add_argument("--shelf", type=int, default=usual.shelf, help="crops kept to show again")
     parser.add_argument("--shown", type=float, default=usual.shown, help="times, in the mean")
+    parser.add_argument("--kept", type=float, default=usual.kept, help="see FitSettings.kept")
     parser.add_argument("--bfloat16", action="store_true", help="for GPUs, and CPUs with AMX")
     parser.add_argument("--save-every", type=int, default=usual.save_every, help="steps")
     parser.add_argument("--seed", type=int, default=usual.seed)
@@ -44,6 +45,7 @@ def main() -> None:
         device=given.device,
         shelf=given.shelf,
         shown=given.shown,
+        kept=given.kept,
         bfloat16=given.bfloat16,
         workers=given.workers,
         save_every=given.save_every,

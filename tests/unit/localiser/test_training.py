@@ -136,6 +136,37 @@ def test_training_is_resumed_where_it_ended(tmp_path: Path) -> None:
         assert torch.equal(value, stored[name])
 
 
+def test_a_run_may_end_part_of_the_way_from_where_it_began(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    from models.localiser.network import LocaliserNetwork, ServedLocaliser
+    from training.localiser.crops import CropSettings
+    from training.localiser.fit import FitSettings, fit
+    from training.phantom.recipe import load_recipe
+
+    torch.manual_seed(4)
+    begun = LocaliserNetwork()
+    save_file(ServedLocaliser(begun).state_dict(), tmp_path / "start.safetensors")
+
+    def ended(kept: float, folder: str) -> dict[str, torch.Tensor]:
+        network = fit(
+            [load_recipe("train")],
+            tmp_path / folder,
+            CropSettings(slices=8, rows=64, columns=64),
+            FitSettings(steps=2, batch=1, workers=0, averaging=0.0, kept=kept),
+            tmp_path / "start.safetensors",
+        )
+        return network.state_dict()
+
+    whole, half = ended(1.0, "whole"), ended(0.5, "half")
+    again = ended(0.5, "half")  # it is over: nothing more is learned, and no quarter taken
+    weight = "encoder.0.0.enter.conv.weight"
+    middle = 0.5 * (begun.state_dict()[weight] + whole[weight])
+    assert not torch.allclose(whole[weight], begun.state_dict()[weight], atol=1e-4)
+    assert torch.allclose(half[weight], middle, atol=1e-6)
+    assert torch.equal(again[weight], half[weight])
+
+
 def test_half_precision_of_filters_leaves_weights_in_single(tmp_path: Path) -> None:
     from training.localiser.crops import CropSettings
     from training.localiser.fit import FitSettings, fit
