@@ -95,7 +95,13 @@ class Shelf:
             yield self.draw(count)
 
     def draw(self, count: int) -> Batch:
-        """(count, ...) crops as `training.localiser.crops.cut` gives them, on the device."""
+        """(count, ...) crops as `training.localiser.crops.cut` gives them, on the device.
+
+        Raises:
+            ValueError: A batch is larger than the shelf.
+        """
+        if count > self._size:
+            raise ValueError(f"a shelf of {self._size} crops gives no batch of {count}")
         while self._keep(wait=False):
             pass
         while self._received < count or self._given + count > self._shown * self._received:

@@ -74,6 +74,11 @@ def test_a_shown_crop_is_mirrored_or_not_and_blank_where_it_was_blank() -> None:
     assert float(levels.std()) > 0.02
 
 
+def test_a_shelf_smaller_than_a_batch_is_refused() -> None:
+    with pytest.raises(ValueError, match="a shelf of 2 crops gives no batch of 4"):
+        Shelf(stream(), CPU, size=2, shown=1.0).draw(4)
+
+
 def test_an_error_of_those_who_cut_reaches_the_one_that_learns() -> None:
     def broken() -> Iterator[Batch]:
         yield collated([crop(0), crop(1)])
