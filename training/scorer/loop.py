@@ -102,7 +102,7 @@ def train(cache: Path, out: Path, recipe: Recipe, *, resume: bool = False) -> Sc
     pool, validation = LevelPool(cache, "train"), LevelPool(cache, "validation")
     batches = prepared_batches(pool, recipe, first)
     started = time.monotonic() - before
-    progress, step = first / recipe.steps, first
+    step, progress = first, _progress(first, before, recipe)
     while progress < 1.0:
         for group in optimiser.param_groups:
             group["lr"] = recipe.rate * _schedule(step, progress, recipe)
@@ -111,8 +111,7 @@ def train(cache: Path, out: Path, recipe: Recipe, *, resume: bool = False) -> Sc
         average.update_parameters(network)
         step += 1
         seconds = time.monotonic() - started
-        by_time = seconds / (60.0 * recipe.minutes) if recipe.minutes else 0.0
-        progress = max(step / recipe.steps, by_time)
+        progress = _progress(step, seconds, recipe)
         if step % recipe.report_every == 0 or progress >= 1.0:
             row = {
                 "step": step,
@@ -177,6 +176,12 @@ def _averaged(average: AveragedModel) -> ScorerNetwork:
     if not isinstance(network, ScorerNetwork):
         raise TypeError("the average is not of a scorer network")
     return network
+
+
+def _progress(step: int, seconds: float, recipe: Recipe) -> float:
+    """How much of the schedule is done, 0 to 1, by steps or by time."""
+    by_time = seconds / (60.0 * recipe.minutes) if recipe.minutes else 0.0
+    return max(step / recipe.steps, by_time)
 
 
 def _schedule(step: int, progress: float, recipe: Recipe) -> float:
@@ -267,7 +272,7 @@ def _resume(
     network.load_state_dict(state["network"])
     average.load_state_dict(state["average"])
     optimiser.load_state_dict(state["optimiser"])
-    return int(state["step"]), float(state["seconds"])
+    return int(state["step"]), float(state.get("seconds", 0.0))
 
 
 def main() -> None:

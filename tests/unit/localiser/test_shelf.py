@@ -23,7 +23,9 @@ def crop(number: int) -> Batch:
     structure[0] = number
     image = torch.zeros(2, 3, 4, 4)
     image[:, 0, :2] = 0.5
-    return {"image": image, "structure": structure, "offsets": torch.zeros(2, 3, 4, 4)}
+    offsets = torch.zeros(2, 3, 4, 4)
+    offsets[:, 0] = 1.0
+    return {"image": image, "structure": structure, "offsets": offsets}
 
 
 def stream(last: int | None = None) -> Iterator[Batch]:
@@ -60,13 +62,15 @@ def test_a_shown_crop_is_mirrored_or_not_and_blank_where_it_was_blank() -> None:
         "image": torch.float32, "structure": torch.uint8, "offsets": torch.float32,
     }  # fmt: skip
     mirrored = 0
-    for image, structure in zip(batch["image"], batch["structure"], strict=True):
+    for image, structure, offsets in zip(*batch.values(), strict=True):
         seen = image.any(dim=0)
         assert int(seen.sum()) == 8
         # Image and truth are mirrored together.
         first = 0 if seen[0].any() else 2
         mirrored += first == 2
         assert not structure.any() or structure[first].any()
+        assert offsets[:, first].all()
+        assert not offsets[:, 2 - first].any()
         assert not seen[:, 2:].any()
         assert float(image.max()) <= 2.0
     assert 8 < mirrored < 32

@@ -204,6 +204,9 @@ def test_a_schedule_may_end_by_time(cache: Path, tmp_path: Path) -> None:
     train(cache, tmp_path, Recipe(steps=10_000, batch=2, minutes=1e-6))
     rows = (tmp_path / "log.jsonl").read_text().splitlines()
     assert [json.loads(row)["step"] for row in rows] == [1]
+    # Its time is up: taken up again it learns nothing more.
+    train(cache, tmp_path, Recipe(steps=10_000, batch=2, minutes=1e-6), resume=True)
+    assert (tmp_path / "log.jsonl").read_text().splitlines() == rows
 
 
 def test_unasked_questions_do_not_move_the_loss() -> None:
