@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from queue import Empty, Queue
+from queue import Queue
 from typing import Final
 
 import torch
@@ -67,12 +67,9 @@ class Shelf:
         except BaseException as error:  # noqa: BLE001 - handed to the thread that learns
             self._new.put(error)
 
-    def _keep(self, *, wait: bool) -> bool:
-        """Put one batch of new crops in the place of the oldest; False when there is none."""
-        try:
-            batch = self._new.get(block=wait)
-        except Empty:
-            return False
+    def _keep(self) -> None:
+        """Wait for one batch of new crops and put it in the place of the oldest."""
+        batch = self._new.get()
         if isinstance(batch, BaseException):
             raise batch
         if not self._kept:
@@ -87,7 +84,6 @@ class Shelf:
         for name, value in batch.items():
             self._kept[name][places.to(self._device)] = value.to(self._device)
         self._received += count
-        return True
 
     def batches(self, count: int) -> Iterator[Batch]:
         """Batches of `count` crops without end, see `draw`."""
@@ -102,10 +98,10 @@ class Shelf:
         """
         if count > self._size:
             raise ValueError(f"a shelf of {self._size} crops gives no batch of {count}")
-        while self._keep(wait=False):
-            pass
+        for _ in range(self._new.qsize()):
+            self._keep()
         while self._received < count or self._given + count > self._shown * self._received:
-            self._keep(wait=True)
+            self._keep()
         self._given += count
         held = min(self._received, self._size)
         chosen = torch.randperm(held)[:count].to(self._device)
