@@ -15,7 +15,7 @@ from service.jobs.reviews import (
     rejected_objects,
     study_source,
 )
-from service.jobs.work import FORMATS, Filing, keep_findings, outcome_of
+from service.jobs.work import FORMATS, Filing, outcome_of
 from service.pipeline import Clock, Stages
 from service.report.dicom.identity import content_key
 from service.report.dicom.sources import study_of
@@ -55,8 +55,7 @@ def review_on(
         result = verified(ingested, read_npz(folder / FINDINGS), read, record)
     report = result.report
     written = filing.written(record.study_instance_uid, report.files.used, record.reader)
-    write_outputs(result, results, FORMATS, written)
-    keep_findings(result, results)
+    write_outputs(result, results, FORMATS, written, reviewable=True)
     key = content_key(report, result.ingested.headers)
     if record.decision is Decision.REJECT and (rejected := rejected_objects(folder)):
         # highdicom costs most of a second to import.

@@ -8,7 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from models.durable import write_durably
 from models.findings import Acuity, Call, Etiology
 from service.deidentify.export import Deidentification
 from service.jobs.folders import current_report, rank_of
@@ -16,10 +15,8 @@ from service.jobs.job import CallSummary, JobReason, JobState, Outcome
 from service.pipeline import Clock, Stages, report_on
 from service.report.dicom.identity import content_key
 from service.report.document import LevelReport, StudyReport
-from service.report.findings_file import FINDINGS, to_npz
 from service.report.headline import level_title
 from service.report.outputs import Format, write_outputs
-from service.report.result import StudyResult
 from service.report.review import Reader
 from service.report.written import Written
 
@@ -107,17 +104,10 @@ def work_on(
         if filing is None
         else filing.written(report.study.study_instance_uid, report.files.used)
     )
-    write_outputs(result, results, writing.formats, written)
-    if filing is not None and filing.current is not None:
-        keep_findings(result, results)
+    reviewable = filing is not None and filing.current is not None
+    write_outputs(result, results, writing.formats, written, reviewable=reviewable)
     key = content_key(report, result.ingested.headers) if result.usable else ""
     return outcome_of(report, key, written)
-
-
-def keep_findings(result: StudyResult, results: Path) -> None:
-    """Keep what a report was written from, so that it can be written again with a reader's word."""
-    if result.localisation is not None and result.scores is not None:
-        write_durably(results / FINDINGS, to_npz(result.localisation, result.scores))
 
 
 def outcome_of(report: StudyReport, key: str = "", written: Written | None = None) -> Outcome:

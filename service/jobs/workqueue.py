@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from enum import Enum
+from functools import partial
 from typing import Final, Protocol
 
 import structlog
@@ -77,6 +78,10 @@ class WorkQueue(Protocol):
 class DbosQueue:
     """`WorkQueue` on DBOS. One per process, for DBOS is.
 
+    DBOS looks for queued work every `POLL_S` and cannot be woken. A job that comes while a slot is
+    free here, and no other worker is there to take it, is therefore started at once: written down
+    as under way, it outlives this process as one from the queue does.
+
     Args:
         engine: Of the jobs' database, for heartbeats.
         url: SQLAlchemy URL of the database that holds the queue.
@@ -90,6 +95,8 @@ class DbosQueue:
         self._url = url
         self._worker_id = worker_id
         self._at_once = at_once
+        self._slots = threading.Semaphore(at_once)
+        self._alone = False
         self._stopping = threading.Event()
         self._heart: threading.Thread | None = None
 
@@ -114,7 +121,7 @@ class DbosQueue:
         # Its messages quote arguments and database addresses.
         logging.getLogger("dbos").setLevel(logging.CRITICAL)
         DBOS(config=config)
-        self._workflow = _workflow(perform)
+        self._workflow = _workflow(partial(self._in_a_slot, perform))
         self._beat()
         DBOS.launch()
         DBOS.register_queue(
@@ -127,9 +134,12 @@ class DbosQueue:
         self._heart.start()
 
     def put(self, job_id: str, attempt: int) -> None:
-        """Enqueue an attempt; written before this returns."""
+        """Start or enqueue an attempt; written before this returns."""
         with SetWorkflowID(_workflow_id((job_id, attempt))):
-            DBOS.enqueue_workflow(QUEUE, self._workflow, job_id)
+            if self._alone and self._free():
+                DBOS.start_workflow(self._workflow, job_id)
+            else:
+                DBOS.enqueue_workflow(QUEUE, self._workflow, job_id)
 
     def standing(self, attempts: Collection[Attempt]) -> Mapping[Attempt, Standing]:
         """Ask DBOS where attempts stand."""
@@ -156,6 +166,18 @@ class DbosQueue:
             self._heart.join(timeout=HEARTBEAT_S)
         DBOS.destroy(destroy_registry=True)
 
+    def _in_a_slot(self, perform: Callable[[str], None], job_id: str) -> None:
+        # DBOS counts what it took from the queue; what was started or taken up again it does not.
+        with self._slots:
+            perform(job_id)
+
+    def _free(self) -> bool:
+        """Whether a slot is free; it may be taken before it is used, and then it is waited for."""
+        free = self._slots.acquire(blocking=False)
+        if free:
+            self._slots.release()
+        return free
+
     def _keep_alive(self) -> None:
         while not self._stopping.wait(HEARTBEAT_S):
             # A database that is away for a while is met again at the next beat.
@@ -178,6 +200,10 @@ class DbosQueue:
         if seen.rowcount == 0:
             with suppress(IntegrityError), self._engine.begin() as connection:
                 connection.execute(insert(WORKERS).values(worker_id=self._worker_id, seen_at=now))
+        with self._engine.connect() as connection:
+            others = WORKERS.c.worker_id != self._worker_id
+            found = connection.scalar(select(func.count()).select_from(WORKERS).where(others))
+        self._alone = not found
 
     def _take_over(self) -> None:
         """Put the work of workers that fell silent back into the queue."""

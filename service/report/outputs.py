@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from models.durable import place, settle
 from models.errors import AcuityError
 from service.report.drawing import StudyViews, views_of
+from service.report.findings_file import FINDINGS, to_npz
 from service.report.html import to_html
 from service.report.json_writer import to_json
 from service.report.key_image_places import FILE_NAME, KeyImagePlace, KeyImagePlaces
@@ -77,6 +78,8 @@ def write_outputs(
     directory: Path,
     formats: Collection[Format] = tuple(Format),
     written: Written | None = None,
+    *,
+    reviewable: bool = False,
 ) -> list[Path]:
     """Write a study's outputs, replacing those of an earlier run.
 
@@ -86,6 +89,8 @@ def write_outputs(
         formats: What to write. Pictures, volumes and DICOM objects are left out where there is
             nothing to show or no image to refer to.
         written: When, and after what; None for a first report that is written now.
+        reviewable: Whether to keep beside them what they were written from, so that they can be
+            written again with a reader's word.
 
     Returns:
         The files written, in a fixed order.
@@ -101,12 +106,11 @@ def write_outputs(
     writing = _Writing(result, views, asked, when, _objects_of(result, when, asked))
     # Packing, resizing and flushing to disk do not hold the interpreter: formats made side by
     # side take half as long.
-    with ThreadPoolExecutor(max_workers=len(_RENDERERS)) as pool:
-        jobs = [
-            pool.submit(_write, render(writing), directory)
-            for made, render in _RENDERERS
-            if made & asked
-        ]
+    renderers = [render for made, render in _RENDERERS if made & asked]
+    if reviewable:
+        renderers.append(_findings)
+    with ThreadPoolExecutor(max_workers=len(_RENDERERS) + 1) as pool:
+        jobs = [pool.submit(_write, render(writing), directory) for render in renderers]
     paths = [path for job in jobs for path in job.result()]
     settle(paths)
     return paths
@@ -222,6 +226,12 @@ def _fhir(writing: _Writing) -> Files:
             segmented=bool(headers) and Format.SEG in writing.formats,
         ),
     )
+
+
+def _findings(writing: _Writing) -> Files:
+    localisation, scores = writing.result.localisation, writing.result.scores
+    if localisation is not None and scores is not None:
+        yield FINDINGS, to_npz(localisation, scores)
 
 
 _RENDERERS: Final[tuple[tuple[frozenset[Format], Callable[[_Writing], Files]], ...]] = (

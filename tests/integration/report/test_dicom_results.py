@@ -46,7 +46,7 @@ from models.findings import (
 )
 from service.jobs.reviewing import review_on
 from service.jobs.reviews import keep_review
-from service.jobs.work import Filing, keep_findings
+from service.jobs.work import Filing
 from service.pacs.senders import StowSender
 from service.pipeline import Clock, Stages, reader, report_on
 from service.report.dicom.identity import content_key
@@ -511,8 +511,7 @@ def test_a_rejection_covers_all_that_stood_before(tmp_path: Path) -> None:
     stages = Stages(reader(Settings(work_dir=tmp_path / "work")), renamed, judged)
     machine, corrected, rejecting = ("a" * 32, "b" * 32, "c" * 32)
     first = tmp_path / "studies" / machine
-    write_outputs(result, first, OBJECTS | {Format.JSON}, WRITTEN)
-    keep_findings(result, first)
+    write_outputs(result, first, OBJECTS | {Format.JSON}, WRITTEN, reviewable=True)
 
     def review_as(review_id: str, job_id: str, **said: object) -> Path:
         record = word(result, report=job_id, job_id=job_id, review_id=review_id, **said)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from service.report.findings_file import read_npz
 from service.report.outputs import (
     Format,
     UnsupportedFormatError,
@@ -37,6 +38,17 @@ def test_files_have_the_names_of_the_contract(tmp_path: Path) -> None:
 def test_only_what_was_asked_for_is_written(tmp_path: Path) -> None:
     written = write_outputs(made.result(), tmp_path, {Format.JSON})
     assert [path.name for path in written] == ["report.json"]
+
+
+def test_what_a_report_was_written_from_is_kept_when_asked_for(tmp_path: Path) -> None:
+    written = write_outputs(made.result(), tmp_path, {Format.JSON}, reviewable=True)
+    assert [path.name for path in written] == ["report.json", "findings.npz"]
+    localisation, _ = read_npz(tmp_path / "findings.npz")
+    found = made.result().localisation
+    assert found is not None
+    assert [one.name for one in localisation.vertebrae] == [one.name for one in found.vertebrae]
+    nothing = write_outputs(made.unusable_result(), tmp_path / "no", {Format.JSON}, reviewable=True)
+    assert [path.name for path in nothing] == ["report.json"]
 
 
 def test_unusable_study_leaves_its_report(tmp_path: Path) -> None:
