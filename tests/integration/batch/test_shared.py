@@ -18,7 +18,7 @@ from tests.integration.jobs.postgres import cluster, programs
 
 SAMPLES = Path(__file__).parents[3] / "data_samples"
 CLI = (sys.executable, "-m", "service.cli")
-STUDIES = 15
+STUDIES = 40
 
 pytestmark = pytest.mark.skipif(programs() is None, reason="PostgreSQL is not installed")
 
