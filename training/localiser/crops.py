@@ -53,6 +53,8 @@ class CropSettings:
         spoilt: Part of the crops in which one slice is lost, blank, or noise.
         cut_through: Part of the crops that end within a body, S1 for choice: real images often end
             there, and what is left of S1 must still be told from a lumbar body.
+        hidden: Part of the crops in which places are blurred beyond recognition: no body may be
+            told by one sign alone, since real ones may look otherwise there.
     """
 
     slices: int = 12
@@ -65,6 +67,7 @@ class CropSettings:
     ragged: float = 0.3
     spoilt: float = 0.08
     cut_through: float = 0.35
+    hidden: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,8 @@ def cut(scan: Scan, settings: CropSettings, rng: np.random.Generator) -> Crop | 
         _blank_beyond_edge(image, structure, offsets, rng)
     if rng.random() < settings.spoilt:
         _spoil_slice(image, rng)
+    if rng.random() < settings.hidden:
+        _hide_places(image, structure, rng)
     if rng.random() < 0.5:
         image, structure, offsets = image[:, ::-1], structure[::-1], offsets[:, ::-1]
     return {
@@ -277,6 +282,35 @@ def _spoil_slice(image: NDArray[np.float32], rng: np.random.Generator) -> None:
         image[:, at] = rng.normal(image.mean(), spread, image[:, at].shape)
     else:
         image[:, at] = image[:, at - 1]
+
+
+def _hide_places(
+    image: NDArray[np.float32], structure: NDArray[np.generic], rng: np.random.Generator
+) -> None:
+    """Blur up to three boxes beyond recognition, in all slices or some; near S1 for choice.
+
+    The truth stays: what is hidden is to be told by what is around it, what is not by all the rest.
+    """
+    slices, rows, columns = structure.shape
+    sacral = np.argwhere(structure == Structure.SACRUM_S1)
+    for _ in range(int(rng.integers(1, 4))):
+        if len(sacral) and rng.random() < 0.6:
+            middle = sacral[rng.integers(len(sacral))][1:] + rng.uniform(-40.0, 40.0, 2)
+        else:
+            middle = rng.uniform(0.0, 1.0, 2) * (rows, columns)
+        low = np.clip(middle - 0.5 * rng.uniform(12.0, 44.0, 2), 0, (rows - 2, columns - 2))
+        high = np.minimum(low + rng.uniform(12.0, 44.0, 2), (rows, columns))
+        first = 0 if rng.random() < 0.7 else int(rng.integers(0, slices - 2))
+        last = slices if first == 0 else int(rng.integers(first + 2, slices + 1))
+        box = (
+            slice(None),
+            slice(first, last),
+            slice(int(low[0]), int(np.ceil(high[0]))),
+            slice(int(low[1]), int(np.ceil(high[1]))),
+        )
+        hidden = ndimage.gaussian_filter(image[box], (0.0, 0.0, *rng.uniform(4.0, 16.0, 2)))
+        # What lies beyond the image stays blank.
+        image[box] = np.where(image[box] > 0.0, hidden, image[box])
 
 
 def whole_images(count: int = 16, recipe: str = "train") -> list[dict[str, NDArray[np.float32]]]:

@@ -265,6 +265,26 @@ def test_eight_bits_answer_nearly_as_float_does(tmp_path: Path) -> None:
     assert bundle.metadata["vertebral_acuity"]["arithmetic"] == "int8"
 
 
+def test_places_are_hidden_and_the_truth_of_them_is_not() -> None:
+    from training.localiser.crops import _hide_places
+
+    rng = np.random.default_rng(0)
+    structure = np.zeros((12, 192, 160), np.uint8)
+    structure[4:8, 150:180, 60:90] = Structure.SACRUM_S1
+    image = rng.uniform(0.5, 1.5, (2, *structure.shape)).astype(np.float32)
+    image[..., 170:, :] = 0.0
+    near = []
+    for _ in range(20):
+        shown, truth = image.copy(), structure.copy()
+        _hide_places(shown, truth, rng)
+        changed = np.abs(shown - image) > 0.05
+        assert changed.mean() < 0.25
+        assert np.array_equal(truth, structure)
+        assert not shown[..., 170:, :].any()
+        near.append(changed[:, :, 110:, 20:130].any())
+    assert sum(near) > 14
+
+
 def test_an_image_may_end_within_a_body() -> None:
     ended = 0
     for crop in crops(8, cut_through=1.0, turned=0.0, spoilt=0.0):
