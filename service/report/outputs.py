@@ -104,11 +104,11 @@ def write_outputs(
     views = views_of(result) if _PICTURES & asked else None
     when = written or Written.now()
     writing = _Writing(result, views, asked, when, _objects_of(result, when, asked))
-    # Packing, resizing and flushing to disk do not hold the interpreter: formats made side by
-    # side take half as long.
     renderers = [render for made, render in _RENDERERS if made & asked]
     if reviewable:
         renderers.append(_findings)
+    # Packing, resizing and flushing to disk do not hold the interpreter: formats made side by
+    # side take half as long.
     with ThreadPoolExecutor(max_workers=len(_RENDERERS) + 1) as pool:
         jobs = [pool.submit(_write, render(writing), directory) for render in renderers]
     paths = [path for job in jobs for path in job.result()]

@@ -285,6 +285,17 @@ def test_places_are_hidden_and_the_truth_of_them_is_not() -> None:
     assert sum(near) > 14
 
 
+def test_as_many_crops_have_hidden_places_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    from training.localiser import crops as module
+
+    hidden = []
+    monkeypatch.setattr(module, "_hide_places", lambda *_: hidden.append(1))
+    crops(4, hidden=0.0)
+    assert not hidden
+    crops(4, hidden=1.0)
+    assert len(hidden) >= 4
+
+
 def test_an_image_may_end_within_a_body() -> None:
     ended = 0
     for crop in crops(8, cut_through=1.0, turned=0.0, spoilt=0.0):
